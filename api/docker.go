@@ -1,0 +1,21 @@
+package api
+
+import "github.com/docker/docker/api/types/swarm"
+
+// The nouns of the cluster are Docker's own types, so that what is stored is
+// what is served. They are named here once: should the module that defines
+// them move, this file moves with it.
+type (
+	// ServiceSpec is what a user asks of a service.
+	ServiceSpec = swarm.ServiceSpec
+	// TaskSpec is the part of a ServiceSpec that a container is made from.
+	TaskSpec = swarm.TaskSpec
+	// NodeSpec is what a user asks of a node: labels, role, availability.
+	NodeSpec = swarm.NodeSpec
+	// NodeDescription is what a node says of itself.
+	NodeDescription = swarm.NodeDescription
+	// ClusterSpec is what a user asks of the cluster as a whole.
+	ClusterSpec = swarm.Spec
+	// Meta is the version and the times that every stored object carries.
+	Meta = swarm.Meta
+)

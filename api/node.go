@@ -1,0 +1,49 @@
+package api
+
+// NodeState is what the cluster knows of a node's life.
+type NodeState string
+
+// The states of a node; the names are those of Docker's Engine API.
+const (
+	NodeUnknown      NodeState = "unknown"      // not heard of since the leader changed, or only its daemon is gone; nothing is placed there or replaced
+	NodeDown         NodeState = "down"         // neither gossip nor its session hears it; its tasks are replaced
+	NodeReady        NodeState = "ready"        // has a session with a manager
+	NodeDisconnected NodeState = "disconnected" // left the cluster of its own will, or was demoted to nothing
+)
+
+// Node is a member of the cluster.
+type Node struct {
+	ID          NodeID
+	Spec        NodeSpec
+	Description NodeDescription
+	Status      NodeStatus
+	// ManagerAddr is the host:port of a node that is a member of the Raft
+	// group, and empty for every other node.
+	ManagerAddr string `cbor:",omitempty"`
+	Meta        Meta
+}
+
+// NodeStatus is what is observed of a node.
+type NodeStatus struct {
+	State   NodeState
+	Message string `cbor:",omitempty"`
+	// Addr is the address at which the node's manager sees it, without a port.
+	Addr string `cbor:",omitempty"`
+	// Session is the ID of the node's session and SessionManager the manager
+	// that holds it. SessionLost is set by that manager once heartbeats stay
+	// away: one of the two signals that must agree before a node is down.
+	Session        string `cbor:",omitempty"`
+	SessionManager NodeID `cbor:",omitempty"`
+	SessionLost    bool   `cbor:",omitempty"`
+}
+
+// IsManager reports whether the node is a member of the Raft group.
+func (n *Node) IsManager() bool { return n.ManagerAddr != "" }
+
+// Hostname is what people call the node; its ID where it has not said.
+func (n *Node) Hostname() string {
+	if n.Description.Hostname != "" {
+		return n.Description.Hostname
+	}
+	return string(n.ID)
+}
