@@ -1,0 +1,38 @@
+package wire_test
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
+)
+
+func TestTaskComesBackAsItWas(t *testing.T) {
+	task := &api.Task{
+		ID: "t1", ServiceID: "s1", Slot: 3, NodeID: "n1", SpecVersion: 7, Desired: api.TaskRunning,
+		Status: api.TaskStatus{
+			State: api.TaskRunning, At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Message: "started", Err: "e",
+			Container: &api.ContainerStatus{ID: "c1", PID: 4, ExitCode: 137, Ports: []api.PortStatus{{Protocol: "tcp", Target: 80, Published: 8080}}},
+		},
+	}
+	got, err := wire.DecodeTask(wire.EncodeTask(task), "n1")
+	if err != nil || !reflect.DeepEqual(got, task) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+}
+
+func TestWhatMakesNoSenseIsRefused(t *testing.T) {
+	for name, m := range map[string]*wire.Task{
+		"no ID":         {ServiceId: "s"},
+		"no service":    {Id: "t"},
+		"desired state": {Id: "t", ServiceId: "s", Desired: 99},
+		"state":         {Id: "t", ServiceId: "s", Status: &wire.TaskStatus{TaskId: "t", State: 99}},
+		"status ID":     {Id: "t", ServiceId: "s", Status: &wire.TaskStatus{}},
+	} {
+		if _, err := wire.DecodeTask(m, "n"); api.CodeOf(err) != api.CodeInvalid {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
