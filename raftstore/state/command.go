@@ -1,0 +1,257 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// Command is a change of the state: all of its operations happen, or none.
+type Command struct {
+	// At is the proposer's clock. It is told to people and decides nothing.
+	At  time.Time `cbor:"1,keyasint"`
+	Ops []Op      `cbor:"2,keyasint"`
+}
+
+// Op is one operation; exactly one of its fields is set.
+//
+// Objects that are put carry the version they replace in Meta.Version.Index:
+// 0 creates (a conflict if the ID or name is taken), another number must be
+// the current version (else: outdated). Operations on lists of tasks are
+// tolerant: an entry that no longer applies (the task is gone, has moved on)
+// is passed over and named in Result.Stale.
+type Op struct {
+	PutCluster      *api.Cluster     `cbor:"1,keyasint,omitempty"`
+	PutNode         *api.Node        `cbor:"2,keyasint,omitempty"`
+	ObserveNode     *ObserveNode     `cbor:"3,keyasint,omitempty"`
+	DeleteNode      *DeleteNode      `cbor:"4,keyasint,omitempty"`
+	PutService      *api.Service     `cbor:"5,keyasint,omitempty"`
+	SetUpdateStatus *SetUpdateStatus `cbor:"6,keyasint,omitempty"`
+	DeleteService   *DeleteService   `cbor:"7,keyasint,omitempty"`
+	CreateTasks     []*api.Task      `cbor:"8,keyasint,omitempty"`
+	AssignTasks     []Assign         `cbor:"9,keyasint,omitempty"`
+	DesireTasks     []Desire         `cbor:"10,keyasint,omitempty"`
+	ReportTasks     []Report         `cbor:"11,keyasint,omitempty"`
+	DeleteTasks     []api.TaskID     `cbor:"12,keyasint,omitempty"`
+}
+
+// ObserveNode records what is observed of a node; nil fields stay as they are.
+type ObserveNode struct {
+	ID          api.NodeID           `cbor:"1,keyasint"`
+	Status      *api.NodeStatus      `cbor:"2,keyasint,omitempty"`
+	Description *api.NodeDescription `cbor:"3,keyasint,omitempty"`
+	ManagerAddr *string              `cbor:"4,keyasint,omitempty"`
+	// IfSession, where set, makes the operation stale unless the node's
+	// current session is this one: a late word on an old session is no news.
+	IfSession string `cbor:"5,keyasint,omitempty"`
+	// SessionLost and Verdict change only their part of the status: they are
+	// written by different managers, and neither must undo the other's word.
+	SessionLost *bool    `cbor:"6,keyasint,omitempty"`
+	Verdict     *Verdict `cbor:"7,keyasint,omitempty"`
+}
+
+// Verdict is what the leader thinks of a node, and why.
+type Verdict struct {
+	State   api.NodeState `cbor:"1,keyasint"`
+	Message string        `cbor:"2,keyasint,omitempty"`
+}
+
+// DeleteNode removes a node. Its tasks that have not ended are orphaned.
+type DeleteNode struct {
+	ID      api.NodeID `cbor:"1,keyasint"`
+	Version uint64     `cbor:"2,keyasint"` // 0: whatever the version
+}
+
+// SetUpdateStatus records how the update of a service goes.
+type SetUpdateStatus struct {
+	ID     api.ServiceID       `cbor:"1,keyasint"`
+	Status *swarm.UpdateStatus `cbor:"2,keyasint"`
+}
+
+// DeleteService removes a service. Its tasks get desired state Remove, and
+// leave the store when their nodes have stopped them.
+type DeleteService struct {
+	ID api.ServiceID `cbor:"1,keyasint"`
+}
+
+// Assign gives a waiting task its node.
+type Assign struct {
+	Task api.TaskID `cbor:"1,keyasint"`
+	Node api.NodeID `cbor:"2,keyasint"`
+}
+
+// Desire raises the desired state of a task. Lowering it is stale.
+type Desire struct {
+	Task  api.TaskID    `cbor:"1,keyasint"`
+	State api.TaskState `cbor:"2,keyasint"`
+}
+
+// Report is what a node, or the scheduler, observed of a task. A report of a
+// state before the current one is stale.
+type Report struct {
+	Task   api.TaskID     `cbor:"1,keyasint"`
+	Status api.TaskStatus `cbor:"2,keyasint"`
+	// From is the node that reports, and empty for the managers themselves. A
+	// node can report only tasks that are its own; others are stale.
+	From api.NodeID `cbor:"3,keyasint,omitempty"`
+}
+
+// Result is the outcome of one command, the same on every manager.
+type Result struct {
+	// Index is the log index, and with it the version of what was put.
+	Index uint64 `cbor:"1,keyasint"`
+	// Code and Message are empty on success.
+	Code    api.Code `cbor:"2,keyasint,omitempty"`
+	Message string   `cbor:"3,keyasint,omitempty"`
+	// Stale names the tasks, or the node, whose entry no longer applied.
+	Stale []string `cbor:"4,keyasint,omitempty"`
+}
+
+// Err is the result as an error: nil on success.
+func (r Result) Err() error {
+	if r.Code == "" {
+		return nil
+	}
+	return &api.Error{Code: r.Code, Message: r.Message}
+}
+
+// formatVersion leads every encoded batch, snapshot header included. A reader
+// refuses versions that it does not know instead of guessing.
+const formatVersion = 1
+
+var (
+	encMode = must(cbor.EncOptions{Sort: cbor.SortCoreDeterministic, Time: cbor.TimeRFC3339NanoUTC, NilContainers: cbor.NilContainerAsNull}.EncMode())
+	// What is encoded must decode, or every manager stops: so text that is not
+	// UTF-8 (an engine's message, say) passes.
+	decMode = must(cbor.DecOptions{MaxArrayElements: 1 << 27, MaxMapPairs: 1 << 24, MaxNestedLevels: 64, UTF8: cbor.UTF8DecodeInvalid}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// EncodeBatch encodes commands that are to share one log entry.
+func EncodeBatch(commands []Command) ([]byte, error) {
+	body, err := encMode.Marshal(commands)
+	if err != nil {
+		return nil, fmt.Errorf("encode commands: %w", err)
+	}
+	return append([]byte{formatVersion}, body...), nil
+}
+
+// DecodeBatch is the inverse of EncodeBatch.
+func DecodeBatch(data []byte) ([]Command, error) {
+	if len(data) == 0 || data[0] != formatVersion {
+		return nil, fmt.Errorf("log entry has format %v, this program reads format %d: upgrade it", data[:min(1, len(data))], formatVersion)
+	}
+	var commands []Command
+	if err := decMode.Unmarshal(data[1:], &commands); err != nil {
+		return nil, fmt.Errorf("decode commands: %w", err)
+	}
+	return commands, nil
+}
+
+// JoinBatches makes one batch of several, without decoding their commands:
+// what EncodeBatch would make of all of them.
+func JoinBatches(batches [][]byte) ([]byte, error) {
+	if len(batches) == 1 {
+		return batches[0], nil
+	}
+	total, size := 0, 10
+	bodies := make([][]byte, len(batches))
+	for i, b := range batches {
+		n, body, err := splitBatch(b)
+		if err != nil {
+			return nil, err
+		}
+		total, size, bodies[i] = total+n, size+len(body), body
+	}
+	out := append(make([]byte, 0, size), formatVersion)
+	out = appendArrayHead(out, total)
+	for _, b := range bodies {
+		out = append(out, b...)
+	}
+	return out, nil
+}
+
+// BatchLen is the number of commands in a batch, and 0 where it is none.
+func BatchLen(batch []byte) int {
+	n, _, err := splitBatch(batch)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// The head of a CBOR array: the major type with a small length, or with a
+// length in the bytes that follow.
+const (
+	cborArray   = 0x80
+	cborLenMask = 0x1f
+	cborLen8    = 24
+	cborLen16   = 25
+	cborLen32   = 26
+)
+
+func splitBatch(b []byte) (n int, body []byte, err error) {
+	if len(b) < 2 || b[0] != formatVersion || b[1]&^cborLenMask != cborArray {
+		return 0, nil, errors.New("not a batch of commands")
+	}
+	size := 0
+	switch l := b[1] & cborLenMask; {
+	case l < cborLen8:
+		return int(l), b[2:], nil
+	case l <= cborLen32:
+		size = 1 << (l - cborLen8)
+	default:
+		return 0, nil, errors.New("not a batch of commands")
+	}
+	if len(b) < 2+size {
+		return 0, nil, errors.New("not a whole batch of commands")
+	}
+	for _, digit := range b[2 : 2+size] {
+		n = n<<8 | int(digit)
+	}
+	return n, b[2+size:], nil
+}
+
+func appendArrayHead(out []byte, n int) []byte {
+	switch {
+	case n < cborLen8:
+		return append(out, cborArray|byte(n))
+	case n <= math.MaxUint8:
+		return append(out, cborArray|cborLen8, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(out, cborArray|cborLen16), uint16(n))
+	default:
+		return binary.BigEndian.AppendUint32(append(out, cborArray|cborLen32), uint32(n))
+	}
+}
+
+// EncodeResults encodes the outcomes of a batch for a manager that forwarded it.
+func EncodeResults(results []Result) ([]byte, error) {
+	data, err := encMode.Marshal(results)
+	if err != nil {
+		return nil, fmt.Errorf("encode results: %w", err)
+	}
+	return data, nil
+}
+
+// DecodeResults is the inverse of EncodeResults.
+func DecodeResults(data []byte) ([]Result, error) {
+	var results []Result
+	if err := decMode.Unmarshal(data, &results); err != nil {
+		return nil, fmt.Errorf("decode results: %w", err)
+	}
+	return results, nil
+}

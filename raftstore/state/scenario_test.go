@@ -1,0 +1,173 @@
+package state
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what happened into the scenarios as what is expected")
+
+// A scenario is a txtar archive of two files: commands, one log entry a line,
+// and what happens, as the results, the events and "dump" say it.
+func TestScenarios(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(ar.Files[0].Data))
+			if *rewrite {
+				ar.Files[1].Data = []byte(got)
+				if err := os.WriteFile(path, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(ar.Files[1].Data), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func play(t *testing.T, script string) string {
+	s := New()
+	_, cursor := s.Follow()
+	var out strings.Builder
+	index := uint64(0)
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		fmt.Fprintf(&out, "> %s\n", line)
+		if line == "dump" {
+			dump(&out, s.View())
+			continue
+		}
+		index++
+		var ops []Op
+		for part := range strings.SplitSeq(line, ";") {
+			ops = append(ops, parseOp(t, strings.Fields(part)))
+		}
+		r := s.Apply(index, []Command{{At: t0, Ops: ops}})[0]
+		fmt.Fprintf(&out, "%d:", r.Index)
+		if r.Code != "" {
+			fmt.Fprintf(&out, " %s: %s", r.Code, r.Message)
+		}
+		if r.Stale != nil {
+			fmt.Fprintf(&out, " stale %v", r.Stale)
+		}
+		if e, ok := cursor.TryNext(); ok {
+			tell(&out, e)
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
+}
+
+// parseOp reads one operation: a verb and its arguments; name=value where an
+// argument may be left out.
+func parseOp(t *testing.T, words []string) Op {
+	args := map[string]string{}
+	var plain []string
+	for _, w := range words[1:] {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			args[k] = v
+		} else {
+			plain = append(plain, w)
+		}
+	}
+	number := func(key string) uint64 {
+		n, _ := strconv.ParseUint(args[key], 10, 64)
+		return n
+	}
+	state := func(name string) api.TaskState {
+		s, err := api.ParseTaskState(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	meta := api.Meta{Version: swarm.Version{Index: number("version")}}
+	switch words[0] {
+	case "service":
+		s := &api.Service{ID: api.ServiceID(plain[0]), Meta: meta}
+		s.Spec.Name = plain[1]
+		s.Spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{Image: args["image"]}
+		s.Spec.Labels = map[string]string{"label": args["label"]}
+		return Op{PutService: s}
+	case "rm-service":
+		return Op{DeleteService: &DeleteService{ID: api.ServiceID(plain[0])}}
+	case "node":
+		return Op{PutNode: &api.Node{ID: api.NodeID(plain[0]), Meta: meta}}
+	case "rm-node":
+		return Op{DeleteNode: &DeleteNode{ID: api.NodeID(plain[0]), Version: number("version")}}
+	case "session":
+		return Op{ObserveNode: &ObserveNode{ID: api.NodeID(plain[0]), IfSession: args["if"], Status: &api.NodeStatus{State: api.NodeReady, Session: plain[1]}}}
+	case "task":
+		return Op{CreateTasks: []*api.Task{{ID: api.TaskID(plain[0]), ServiceID: api.ServiceID(plain[1]), Slot: 1, SpecVersion: number("spec"), Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskPending}}}}
+	case "assign":
+		return Op{AssignTasks: []Assign{{api.TaskID(plain[0]), api.NodeID(plain[1])}}}
+	case "desire":
+		return Op{DesireTasks: []Desire{{api.TaskID(plain[0]), state(plain[1])}}}
+	case "report":
+		return Op{ReportTasks: []Report{{Task: api.TaskID(plain[0]), From: api.NodeID(args["from"]), Status: api.TaskStatus{State: state(plain[1]), At: t0}}}}
+	case "rm-task":
+		return Op{DeleteTasks: []api.TaskID{api.TaskID(plain[0])}}
+	}
+	t.Fatalf("unknown operation %q", words)
+	return Op{}
+}
+
+func tell(out *strings.Builder, e *Event) {
+	for _, p := range e.Nodes {
+		fmt.Fprintf(out, " node%s", sign(p, func(n *api.Node) any { return n.ID }))
+	}
+	for _, p := range e.Services {
+		fmt.Fprintf(out, " service%s", sign(p, func(s *api.Service) any { return s.Spec.Name }))
+	}
+	for _, p := range e.Tasks {
+		fmt.Fprintf(out, " task%s", sign(p, func(t *api.Task) any { return t.ID }))
+	}
+}
+
+func sign[T any](p Pair[T], name func(*T) any) string {
+	switch {
+	case p.Before == nil:
+		return fmt.Sprint("+", name(p.After))
+	case p.After == nil:
+		return fmt.Sprint("-", name(p.Before))
+	}
+	return fmt.Sprint("~", name(p.After))
+}
+
+func dump(out *strings.Builder, v *View) {
+	for n := range v.Nodes() {
+		fmt.Fprintf(out, "node %s version %d session %q\n", n.ID, n.Meta.Version.Index, n.Status.Session)
+	}
+	for s := range v.Services() {
+		fmt.Fprintf(out, "service %s version %d spec %d previous %d\n", s.Spec.Name, s.Meta.Version.Index, s.SpecVersion, s.PreviousSpecVersion)
+	}
+	for s := range all[api.SpecVersion](v, tableSpecs, byID) {
+		fmt.Fprintf(out, "spec %s/%d image %s\n", s.ServiceID, s.Version, s.Spec.TaskTemplate.ContainerSpec.Image)
+	}
+	for t := range v.Tasks() {
+		fmt.Fprintf(out, "task %s node %q spec %d desired %s is %s\n", t.ID, t.NodeID, t.SpecVersion, t.Desired, t.Status.State)
+	}
+}

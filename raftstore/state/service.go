@@ -1,0 +1,123 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// putService creates or replaces a service, and decides whether its tasks
+// must be replaced: only a change of what containers are made from does that.
+func (x *tx) putService(s *api.Service) error {
+	old := x.view().Service(s.ID)
+	if err := x.checkVersion("service", string(s.ID), version(old, func(s *api.Service) api.Meta { return s.Meta }), s.Meta); err != nil {
+		return err
+	}
+	if same := x.view().ServiceByName(s.Spec.Name); same != nil && same.ID != s.ID {
+		return api.Errorf(api.CodeConflict, "name conflicts with an existing object: service %s already exists", s.Spec.Name)
+	}
+	next := *s
+	next.Meta = x.meta(old != nil, s.Meta)
+	if old == nil {
+		next.SpecVersion, next.PreviousSpecVersion = x.index, 0
+	} else {
+		next.Meta.CreatedAt = old.Meta.CreatedAt
+		x.chooseSpecVersion(old, &next)
+	}
+	if x.view().SpecVersion(next.ID, next.SpecVersion) == nil {
+		x.put(tableSpecs, &api.SpecVersion{ServiceID: next.ID, Version: next.SpecVersion, Spec: next.Spec})
+	}
+	x.putServiceRow(old, &next)
+	if old != nil {
+		x.collectSpec(old.ID, old.SpecVersion)
+		x.collectSpec(old.ID, old.PreviousSpecVersion)
+	}
+	return nil
+}
+
+// chooseSpecVersion keeps the version where nothing changes for containers,
+// and takes the previous one up again where the change goes back to it, so
+// that a rollback leaves alone the tasks that still run the old spec.
+func (x *tx) chooseSpecVersion(old, next *api.Service) {
+	next.SpecVersion, next.PreviousSpecVersion = old.SpecVersion, old.PreviousSpecVersion
+	if SameTask(&old.Spec, &next.Spec) {
+		return
+	}
+	next.SpecVersion, next.PreviousSpecVersion = x.index, old.SpecVersion
+	if prev := x.view().SpecVersion(old.ID, old.PreviousSpecVersion); prev != nil && SameTask(&prev.Spec, &next.Spec) {
+		next.SpecVersion = old.PreviousSpecVersion
+	}
+}
+
+// SameTask reports whether containers made from the two specs would be the
+// same: the task template, the networks and the published ports are.
+func SameTask(a, b *api.ServiceSpec) bool {
+	return bytes.Equal(taskPart(a), taskPart(b))
+}
+
+// taskPart is the JSON of what a container is made from. JSON, because it
+// takes nil and empty for the same, as the API that specs come through does.
+func taskPart(s *api.ServiceSpec) []byte {
+	part := struct {
+		Template, Endpoint, Networks any
+	}{s.TaskTemplate, s.EndpointSpec, s.Networks} //nolint:staticcheck // Networks is deprecated and still sent
+	data, err := json.Marshal(part)
+	if err != nil {
+		panic(err) // plain data: it cannot fail
+	}
+	return data
+}
+
+func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
+	old := x.view().Service(u.ID)
+	if old == nil {
+		x.stale = append(x.stale, string(u.ID))
+		return
+	}
+	next := *old
+	next.UpdateStatus = u.Status
+	next.Meta = x.meta(true, old.Meta)
+	x.putServiceRow(old, &next)
+}
+
+func (x *tx) deleteService(id api.ServiceID) error {
+	old := x.view().Service(id)
+	if old == nil {
+		return api.Errorf(api.CodeNotFound, "service %s not found", id)
+	}
+	x.deleteRow(tableServices, old)
+	x.services = append(x.services, Pair[api.Service]{Before: old})
+	tasks := slices.Collect(x.view().ServiceTasks(id))
+	for _, t := range tasks {
+		if t.NodeID == "" || t.Status.State < api.TaskAssigned {
+			x.deleteTasks([]api.TaskID{t.ID}) // no node has heard of it
+			continue
+		}
+		next := *t
+		next.Desired = api.TaskRemove
+		x.putTask(t, &next)
+	}
+	x.collectSpec(id, old.SpecVersion)
+	x.collectSpec(id, old.PreviousSpecVersion)
+	return nil
+}
+
+// collectSpec drops a spec version that neither a service nor a task refers to.
+func (x *tx) collectSpec(id api.ServiceID, version uint64) {
+	v := x.view()
+	spec := v.SpecVersion(id, version)
+	if spec == nil {
+		return
+	}
+	if s := v.Service(id); s != nil && (s.SpecVersion == version || s.PreviousSpecVersion == version) {
+		return
+	}
+	for t := range v.ServiceTasks(id) {
+		if t.SpecVersion == version {
+			return
+		}
+	}
+	x.deleteRow(tableSpecs, spec)
+}

@@ -1,0 +1,95 @@
+package state
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// tx is one command on its way: the write transaction and what it changed.
+type tx struct {
+	txn   *memdb.Txn
+	index uint64
+	at    time.Time
+
+	stale    []string
+	cluster  bool
+	nodes    []Pair[api.Node]
+	services []Pair[api.Service]
+	tasks    []Pair[api.Task]
+}
+
+// view reads what the command has done so far.
+func (x *tx) view() *View { return &View{txn: x.txn, index: x.index} }
+
+func (x *tx) put(table string, obj any) {
+	if err := x.txn.Insert(table, obj); err != nil {
+		panic(err) // a wrong table name or index: a contradiction in this package
+	}
+}
+
+func (x *tx) deleteRow(table string, obj any) {
+	if err := x.txn.Delete(table, obj); err != nil {
+		panic(err)
+	}
+}
+
+func (x *tx) putTask(old, next *api.Task) {
+	next.Meta = x.meta(old != nil, next.Meta)
+	x.put(tableTasks, next)
+	x.tasks = append(x.tasks, Pair[api.Task]{Before: old, After: next})
+}
+
+func (x *tx) putNodeRow(old, next *api.Node) {
+	if old != nil {
+		next.Meta.CreatedAt = old.Meta.CreatedAt
+	}
+	x.put(tableNodes, next)
+	x.nodes = append(x.nodes, Pair[api.Node]{Before: old, After: next})
+}
+
+func (x *tx) putServiceRow(old, next *api.Service) {
+	x.put(tableServices, next)
+	x.services = append(x.services, Pair[api.Service]{Before: old, After: next})
+}
+
+// meta is the meta of an object that this command writes.
+func (x *tx) meta(exists bool, m api.Meta) api.Meta {
+	if !exists {
+		m.CreatedAt = x.at
+	}
+	m.UpdatedAt = x.at
+	m.Version = swarm.Version{Index: x.index}
+	return m
+}
+
+// version is the version of the stored object: 0 where there is none.
+func version[T any](obj *T, meta func(*T) api.Meta) uint64 {
+	if obj == nil {
+		return 0
+	}
+	return meta(obj).Version.Index
+}
+
+// checkVersion holds the rule of every put: see Op.
+func (x *tx) checkVersion(kind, id string, current uint64, given api.Meta) error {
+	switch want := given.Version.Index; {
+	case want == current:
+		return nil
+	case want == 0:
+		return api.Errorf(api.CodeConflict, "%s %s exists", kind, id)
+	case current == 0:
+		return api.Errorf(api.CodeNotFound, "%s %s not found", kind, id)
+	default:
+		return outdated(kind, id)
+	}
+}
+
+// outdated is worded as Docker's engine words it: tools look for the phrase.
+func outdated(kind, id string) error {
+	return api.Errorf(api.CodeOutdated, "%s %s: update out of sequence: it has changed since it was read; read it again and retry", kind, id)
+}
