@@ -1,0 +1,123 @@
+package services
+
+import (
+	"reflect"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/rollout"
+	"github.com/swarmctl/swarmctl/services/slot"
+)
+
+// reset looks at everything anew: at the start of a term, and when the state
+// was replaced as a whole.
+func (l *Loop) reset(v *state.View) {
+	l.view = v
+	now := l.cfg.Now()
+	seen := l.seen
+	l.seen = slot.Seen{}
+	for t := range v.Tasks() {
+		if times, ok := seen[t.ID]; ok {
+			l.seen[t.ID] = times
+		}
+		l.seen.Note(t, now)
+		l.dirty[t.ServiceID] = struct{}{}
+	}
+	for s := range v.Services() {
+		l.dirty[s.ID] = struct{}{}
+	}
+}
+
+// take notes what an event changes for whom.
+func (l *Loop) take(e *state.Event) {
+	l.view = e.View
+	l.release()
+	if e.Reset {
+		l.reset(e.View)
+		return
+	}
+	if e.Cluster { // the limit of the history may be another one
+		for s := range e.View.Services() {
+			l.dirty[s.ID] = struct{}{}
+		}
+	}
+	for _, p := range e.Services {
+		l.takeService(p)
+	}
+	for _, p := range e.Tasks {
+		l.takeTask(p)
+	}
+	for _, p := range e.Nodes {
+		l.takeNode(p)
+	}
+}
+
+func (l *Loop) takeService(p state.Pair[api.Service]) {
+	if p.After != nil {
+		l.dirty[p.After.ID] = struct{}{}
+		return
+	}
+	l.dirty[p.Before.ID] = struct{}{}
+}
+
+// takeTask passes over the steps of a task that change nothing for its
+// service: of the ten that a task takes, only its end matters, and during an
+// update that it runs.
+func (l *Loop) takeTask(p state.Pair[api.Task]) {
+	if p.After == nil {
+		delete(l.seen, p.Before.ID)
+		return
+	}
+	l.seen.Note(p.After, l.cfg.Now())
+	before, after := p.Before, p.After
+	switch {
+	case before == nil, before.Desired != after.Desired, before.Status.State.Terminal() != after.Status.State.Terminal():
+	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && l.updating(after.ServiceID):
+	default:
+		return
+	}
+	l.dirty[after.ServiceID] = struct{}{}
+}
+
+func (l *Loop) updating(id api.ServiceID) bool {
+	s := l.view.Service(id)
+	return s != nil && rollout.UnderWay(s)
+}
+
+// takeNode wakes the services with tasks on a node whose state or
+// availability has changed, and the global services for every change that may
+// make a node theirs, or no longer theirs.
+func (l *Loop) takeNode(p state.Pair[api.Node]) {
+	if !changed(p, func(n *api.Node) any {
+		return []any{n.Status.State, n.Spec, n.Description, n.ManagerAddr != ""}
+	}) {
+		return
+	}
+	for s := range l.view.Services() {
+		if s.Spec.Mode.Global != nil {
+			l.dirty[s.ID] = struct{}{}
+		}
+	}
+	type fitness struct {
+		state        api.NodeState
+		availability swarm.NodeAvailability
+	}
+	if changed(p, func(n *api.Node) any { return fitness{n.Status.State, n.Spec.Availability} }) {
+		n := p.After
+		if n == nil {
+			n = p.Before
+		}
+		for t := range l.view.NodeTasks(n.ID) {
+			l.dirty[t.ServiceID] = struct{}{}
+		}
+	}
+}
+
+func changed(p state.Pair[api.Node], aspect func(*api.Node) any) bool {
+	if p.Before == nil || p.After == nil {
+		return true
+	}
+	return !reflect.DeepEqual(aspect(p.Before), aspect(p.After))
+}

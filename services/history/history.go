@@ -1,0 +1,52 @@
+package history
+
+import (
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/restart"
+	"github.com/swarmctl/swarmctl/services/slot"
+)
+
+// defaultLimit is how many tasks a slot keeps, the current one included, where
+// the cluster's spec does not say.
+const defaultLimit = 5
+
+// Limit is the cluster's limit; negative keeps everything.
+func Limit(c *api.Cluster) int {
+	if c == nil || c.Spec.Orchestration.TaskHistoryRetentionLimit == nil {
+		return defaultLimit
+	}
+	return int(*c.Spec.Orchestration.TaskHistoryRetentionLimit)
+}
+
+// Reap returns the tasks of a service, which may be gone itself, that are to
+// leave the store. A task on a node that is down stays until the node has said
+// that it ended, or is removed: its container may still run there.
+func Reap(v *state.View, id api.ServiceID, slots []slot.Slot) slot.Changes {
+	var c slot.Changes
+	limit, service := Limit(v.Cluster()), v.Service(id)
+	for _, sl := range slots {
+		if c.Full() {
+			break
+		}
+		c.Delete = append(c.Delete, reapSlot(v, service, sl, limit)...)
+	}
+	return c
+}
+
+func reapSlot(v *state.View, service *api.Service, sl slot.Slot, limit int) (ids []api.TaskID) {
+	gone := service == nil || sl.Number == 0 && v.Node(sl.Node) == nil
+	finished := restart.Finished(v, sl)
+	kept := len(sl.Tasks)
+	for _, t := range sl.Tasks { // the oldest first
+		if !t.Status.State.Terminal() || t.Desired <= api.TaskRunning {
+			continue
+		}
+		surplus := limit >= 0 && kept > limit && t != finished
+		if gone || t.Desired == api.TaskRemove || surplus {
+			ids = append(ids, t.ID)
+			kept--
+		}
+	}
+	return ids
+}

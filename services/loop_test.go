@@ -1,0 +1,132 @@
+package services
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// obey is the rest of the cluster, one node that does within 10 ms what its
+// tasks are desired to do. It follows the feed, so a test with it shows that
+// the loop misses no event that it should act on.
+func (s *fakeStore) obey(ctx context.Context) {
+	_, cursor := s.Follow()
+	for {
+		e, err := cursor.Next(ctx)
+		if err != nil {
+			return
+		}
+		for _, p := range e.Tasks {
+			if p.After == nil || p.After.Status.State.Terminal() {
+				continue
+			}
+			t := *p.After
+			time.AfterFunc(10*time.Millisecond, func() { s.advance(&t) })
+		}
+	}
+}
+
+func (s *fakeStore) advance(t *api.Task) {
+	to := min(t.Desired, api.TaskRunning)
+	switch {
+	case t.Desired > api.TaskRunning:
+		to = api.TaskShutdown
+	case t.Status.State < api.TaskAssigned:
+		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: "n1"}}})
+		return
+	}
+	if t.Status.State < to {
+		s.put(state.Op{ReportTasks: []state.Report{{Task: t.ID, Status: api.TaskStatus{State: to}}}})
+	}
+}
+
+func TestRollingUpdateOfTwentyFourAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		n := &api.Node{ID: "n1", Status: api.NodeStatus{State: api.NodeReady}}
+		n.Spec.Availability = swarm.NodeAvailabilityActive
+		s.put(state.Op{PutNode: n})
+		stop := start(t, s)
+		ctx, cancel := context.WithCancel(context.Background())
+		go s.obey(ctx)
+		s.service("web", 20)
+		time.Sleep(time.Second)
+		next := *s.View().Service("web")
+		next.Spec.TaskTemplate.ForceUpdate = 1
+		next.Spec.UpdateConfig = &swarm.UpdateConfig{Parallelism: 4, Monitor: time.Millisecond}
+		s.put(state.Op{PutService: &next})
+		began := time.Now()
+		fewest := 20
+		for s.View().Service("web").UpdateStatus == nil || s.View().Service("web").UpdateStatus.State != swarm.UpdateStateCompleted {
+			time.Sleep(time.Millisecond)
+			if time.Since(began) > time.Minute {
+				t.Fatalf("it does not end: %+v", s.View().Service("web").UpdateStatus)
+			}
+			fewest = min(fewest, s.running("web"))
+		}
+		// Five rounds of stop (10 ms) and start (10 ms) and what we add.
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+		if fewest < 16 {
+			t.Errorf("only %d ran at one time", fewest)
+		}
+		for _, task := range s.live("web") {
+			if task.SpecVersion != s.View().Service("web").SpecVersion {
+				t.Errorf("task %s still runs the old spec", task.ID)
+			}
+		}
+		cancel()
+		_ = stop()
+		time.Sleep(time.Second)
+	})
+}
+
+func (s *fakeStore) running(id string) (n int) {
+	for _, t := range s.live(id) {
+		if t.Status.State == api.TaskRunning {
+			n++
+		}
+	}
+	return n
+}
+
+// TestNodeEventsWakeTheRightServices: a node that goes down or is drained
+// moves its tasks, and one that only reports itself anew does not.
+func TestNodeEventsWakeTheRightServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		n := &api.Node{ID: "n1", Status: api.NodeStatus{State: api.NodeReady}}
+		s.put(state.Op{PutNode: n})
+		stop := start(t, s)
+		ctx, cancel := context.WithCancel(context.Background())
+		go s.obey(ctx)
+		s.service("web", 3)
+		time.Sleep(time.Second)
+		before := s.proposals()
+		status := api.NodeStatus{State: api.NodeReady, Session: "new", SessionLost: true}
+		s.put(state.Op{ObserveNode: &state.ObserveNode{ID: "n1", Status: &status}})
+		time.Sleep(time.Second)
+		if s.proposals() != before {
+			t.Error("a lost session alone moved tasks")
+		}
+		cancel() // nobody places what comes now
+		status.State = api.NodeDown
+		s.put(state.Op{ObserveNode: &state.ObserveNode{ID: "n1", Status: &status}})
+		time.Sleep(10 * time.Millisecond)
+		waiting := 0
+		for range s.View().WaitingTasks() {
+			waiting++
+		}
+		if waiting != 3 || s.proposals() != before+1 {
+			t.Errorf("%d tasks wait for a new node, by %d commands", waiting, s.proposals()-before)
+		}
+		_ = stop()
+	})
+}

@@ -1,0 +1,195 @@
+package services
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected outputs of the scenarios")
+
+// TestScenarios runs testdata/*.txt: blocks of commands, each with the exact
+// output it must give after ----. Lines that begin with # tell the story.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(string(data))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(data) {
+				t.Errorf("%s differs; with -update it would be:\n%s", file, got)
+			}
+		})
+	}
+}
+
+// play runs a scenario and returns it with the outputs it really gives.
+func play(script string) string {
+	w := newWorld()
+	var out strings.Builder
+	for _, block := range strings.Split(strings.TrimSpace(script), "\n\n") {
+		input, _, _ := strings.Cut(block+"\n", "----\n")
+		out.WriteString(input)
+		var lines []string
+		commands := 0
+		for _, line := range strings.Split(strings.TrimSpace(input), "\n") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				lines = append(lines, w.do(strings.Fields(line))...)
+				commands++
+			}
+		}
+		if commands > 0 {
+			out.WriteString("----\n")
+		}
+		for _, line := range lines {
+			out.WriteString(line + "\n")
+		}
+		out.WriteString("\n")
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+func (w *world) do(words []string) []string {
+	args := words[1:]
+	switch words[0] {
+	case "nodes":
+		for _, id := range args {
+			w.addNode(id)
+		}
+	case "node":
+		w.editNode(args[0], args[1])
+	case "service":
+		w.putService(args[0], args[1:])
+	case "rm":
+		w.apply(state.Op{DeleteService: &state.DeleteService{ID: api.ServiceID(args[0])}})
+	case "step":
+		return w.step()
+	case "place":
+		w.place()
+	case "work":
+		w.work()
+	case "settle":
+		return w.settle()
+	case "task":
+		s, err := api.ParseTaskState(args[1])
+		if err != nil {
+			return []string{err.Error()}
+		}
+		w.report(api.TaskID(args[0]), s)
+	case "wait":
+		d, err := time.ParseDuration(args[0])
+		if err != nil {
+			return []string{err.Error()}
+		}
+		w.now = w.now.Add(d)
+	case "leader": // a new one, whose clock is off
+		d, err := time.ParseDuration(args[0])
+		if err != nil {
+			return []string{err.Error()}
+		}
+		w.now = w.now.Add(d)
+		clear(w.seen)
+		for t := range w.View().Tasks() {
+			w.seen.Note(t, w.now)
+		}
+	case "ps":
+		return w.ps(args[0])
+	default:
+		return []string{"unknown command " + words[0]}
+	}
+	return nil
+}
+
+func setServiceField(s *api.ServiceSpec, k, v string) {
+	number := func() uint64 {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+	duration := func() time.Duration {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			panic(err)
+		}
+		return d
+	}
+	policy := func() *swarm.RestartPolicy {
+		p := swarm.RestartPolicy{}
+		if old := s.TaskTemplate.RestartPolicy; old != nil {
+			p = *old
+		}
+		s.TaskTemplate.RestartPolicy = &p
+		return &p
+	}
+	config := func() *swarm.UpdateConfig {
+		c := swarm.UpdateConfig{Parallelism: 1}
+		if old := s.UpdateConfig; old != nil {
+			c = *old
+		}
+		s.UpdateConfig = &c
+		return &c
+	}
+	switch k {
+	case "replicas":
+		n := number()
+		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n}
+	case "global":
+		s.Mode = swarm.ServiceMode{Global: &swarm.GlobalService{}}
+	case "constraint":
+		k, v, _ := strings.Cut(v, ":")
+		s.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{k + "==" + v}}
+	case "version":
+		s.TaskTemplate.ForceUpdate = number()
+	case "condition":
+		policy().Condition = swarm.RestartPolicyCondition(v)
+	case "delay":
+		d := duration()
+		policy().Delay = &d
+	case "attempts":
+		n := number()
+		policy().MaxAttempts = &n
+	case "window":
+		d := duration()
+		policy().Window = &d
+	case "parallelism":
+		config().Parallelism = number()
+	case "update-delay":
+		config().Delay = duration()
+	case "monitor":
+		config().Monitor = duration()
+	case "order":
+		config().Order = v
+	case "on-failure":
+		config().FailureAction = v
+	case "failure-ratio":
+		f, err := strconv.ParseFloat(v, 32)
+		if err != nil {
+			panic(err)
+		}
+		config().MaxFailureRatio = float32(f)
+	default:
+		panic(fmt.Sprintf("unknown field %q", k))
+	}
+}

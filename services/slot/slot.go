@@ -1,0 +1,107 @@
+package slot
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// Key names a slot: a number from 1 in a replicated service, a node in a global one.
+type Key struct {
+	Number int
+	Node   api.NodeID
+}
+
+// KeyOf is the slot that a task fills.
+func KeyOf(t *api.Task) Key {
+	if t.Slot > 0 {
+		return Key{Number: t.Slot}
+	}
+	return Key{Node: t.NodeID}
+}
+
+// Compare orders slots by number, then by node.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Number, o.Number), cmp.Compare(k.Node, o.Node))
+}
+
+// Task returns a new task that fills the slot, at the service's current spec
+// and without an ID: who proposes it gives it one.
+func (k Key) Task(s *api.Service, desired api.TaskState) *api.Task {
+	return &api.Task{
+		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: s.SpecVersion, Desired: desired,
+		Status: api.TaskStatus{State: api.TaskPending, Message: "waits for a node"},
+	}
+}
+
+// Slot is one place of a service with the tasks, present and past, that fill it.
+type Slot struct {
+	Key
+	// Tasks are ordered by their last change: clocks of leaders may disagree
+	// about when a task was created, the log does not.
+	Tasks []*api.Task
+}
+
+// Group returns the slots of a service in their order.
+func Group(v *state.View, id api.ServiceID) []Slot {
+	byKey := map[Key][]*api.Task{}
+	for t := range v.ServiceTasks(id) {
+		byKey[KeyOf(t)] = append(byKey[KeyOf(t)], t)
+	}
+	slots := make([]Slot, 0, len(byKey))
+	for k, tasks := range byKey {
+		slices.SortFunc(tasks, func(a, b *api.Task) int {
+			return cmp.Or(cmp.Compare(a.Meta.Version.Index, b.Meta.Version.Index), cmp.Compare(a.ID, b.ID))
+		})
+		slots = append(slots, Slot{Key: k, Tasks: tasks})
+	}
+	slices.SortFunc(slots, func(a, b Slot) int { return a.Compare(b.Key) })
+	return slots
+}
+
+// Live returns the tasks that are meant to run and have not ended.
+func (s Slot) Live() []*api.Task {
+	var live []*api.Task
+	for _, t := range s.Tasks {
+		if t.Live() {
+			live = append(live, t)
+		}
+	}
+	return live
+}
+
+// Down reports whether the task's node is out of reach for good: nothing that
+// it does is waited for.
+func Down(v *state.View, t *api.Task) bool {
+	if t.NodeID == "" {
+		return false
+	}
+	n := v.Node(t.NodeID)
+	return n == nil || n.Status.State == api.NodeDown || n.Status.State == api.NodeDisconnected
+}
+
+// Drained reports whether the task's node is to be emptied.
+func Drained(v *state.View, t *api.Task) bool {
+	n := v.Node(t.NodeID)
+	return n != nil && n.Spec.Availability == swarm.NodeAvailabilityDrain
+}
+
+// Stopping reports whether the slot has a task that is to stop and has not yet.
+// One on a node that is down is not waited for.
+func (s Slot) Stopping(v *state.View) bool {
+	for _, t := range s.Tasks {
+		if t.Desired > api.TaskRunning && !t.Status.State.Terminal() && !Down(v, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// EndedByItself reports whether a task has ended that was meant to run.
+func EndedByItself(t *api.Task) bool {
+	return t.Desired <= api.TaskRunning && t.Status.State.Terminal()
+}

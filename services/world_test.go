@@ -1,0 +1,226 @@
+package services
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/slot"
+)
+
+// world is a cluster without machines: the real state, the real decisions, and
+// a scheduler and workers that do what they are told, when they are told.
+type world struct {
+	*state.State
+	now    time.Time
+	seen   slot.Seen
+	index  uint64
+	lastID int
+}
+
+func newWorld() *world {
+	w := &world{State: state.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), seen: slot.Seen{}}
+	w.apply(state.Op{PutCluster: &api.Cluster{ID: "c"}})
+	return w
+}
+
+func (w *world) apply(ops ...state.Op) {
+	w.index++
+	if err := w.Apply(w.index, []state.Command{{At: w.now, Ops: ops}})[0].Err(); err != nil {
+		panic(err)
+	}
+	for t := range w.View().Tasks() {
+		w.seen.Note(t, w.now)
+	}
+}
+
+func (w *world) newID() string {
+	w.lastID++
+	return fmt.Sprintf("t%d", w.lastID)
+}
+
+// step lets every service, removed ones included, decide once, and carries it out.
+func (w *world) step() (lines []string) {
+	v := w.View()
+	ids := map[api.ServiceID]bool{}
+	for s := range v.Services() {
+		ids[s.ID] = true
+	}
+	for t := range v.Tasks() {
+		ids[t.ServiceID] = true
+	}
+	for _, id := range sorted(ids) {
+		c := decide(v, id, w.seen, w.now)
+		ops := c.Ops(w.newID)
+		lines = append(lines, w.describe(&c)...)
+		if len(ops) > 0 {
+			w.apply(ops...)
+		}
+	}
+	return lines
+}
+
+func sorted[K cmp.Ordered](set map[K]bool) []K {
+	keys := make([]K, 0, len(set))
+	for k := range set {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (w *world) describe(c *slot.Changes) (lines []string) {
+	for _, id := range c.Delete {
+		lines = append(lines, "delete "+string(id))
+	}
+	for _, d := range c.Desire {
+		lines = append(lines, fmt.Sprintf("%s -> %s", d.Task, d.State))
+	}
+	for _, t := range c.Create {
+		line := fmt.Sprintf("create %s in %s: %s, spec %d", t.ID, place(t), t.Desired, t.SpecVersion)
+		if t.Restarts > 0 {
+			line += fmt.Sprintf(", restarts %d", t.Restarts)
+		}
+		if t.RestartDelay > 0 {
+			line += fmt.Sprintf(" (%s)", t.Status.Message)
+		}
+		lines = append(lines, line)
+	}
+	if c.Update != nil {
+		lines = append(lines, fmt.Sprintf("update %s: %s", c.Update.Status.State, c.Update.Status.Message))
+	}
+	if c.Empty() && !c.Wake.IsZero() {
+		lines = append(lines, "wake in "+c.Wake.Sub(w.now).String())
+	}
+	return lines
+}
+
+func place(t *api.Task) string {
+	if t.Slot > 0 {
+		return fmt.Sprintf("%s.%d", t.ServiceID, t.Slot)
+	}
+	return fmt.Sprintf("%s.%s", t.ServiceID, t.NodeID)
+}
+
+// place is the scheduler: each task to the fitting node with the fewest live tasks.
+func (w *world) place() {
+	for _, t := range slices.Collect(w.View().WaitingTasks()) {
+		var best *api.Node
+		load := 0
+		for n := range w.View().Nodes() {
+			if n.Status.State != api.NodeReady || n.Spec.Availability != swarm.NodeAvailabilityActive || t.NodeID != "" && t.NodeID != n.ID {
+				continue
+			}
+			here := 0
+			for o := range w.View().NodeTasks(n.ID) {
+				if o.Live() {
+					here++
+				}
+			}
+			if best == nil || here < load {
+				best, load = n, here
+			}
+		}
+		if best != nil {
+			w.apply(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: best.ID}}})
+		}
+	}
+}
+
+func (w *world) report(id api.TaskID, s api.TaskState) {
+	w.apply(state.Op{ReportTasks: []state.Report{{Task: id, Status: api.TaskStatus{State: s, At: w.now}}}})
+}
+
+// settle lets all parts work until nothing happens any more. It returns what
+// was said of updates on the way, and what is waited for in the end.
+func (w *world) settle() (lines []string) {
+	for range 500 {
+		before := w.index
+		said := w.step()
+		w.place()
+		w.work()
+		if w.index == before {
+			return append(lines, said...)
+		}
+		for _, line := range said {
+			if strings.HasPrefix(line, "update ") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	panic("the cluster does not come to rest")
+}
+
+// work is every worker whose node is up: it does what its tasks are desired to do.
+func (w *world) work() {
+	for _, t := range slices.Collect(w.View().Tasks()) {
+		if t.Status.State < api.TaskAssigned || t.Status.State.Terminal() || slot.Down(w.View(), t) {
+			continue
+		}
+		want := min(t.Desired, api.TaskRunning)
+		if t.Desired > api.TaskRunning {
+			want = api.TaskShutdown
+		}
+		if t.Status.State < want {
+			w.report(t.ID, want)
+		}
+	}
+}
+
+func (w *world) addNode(id string) {
+	n := &api.Node{ID: api.NodeID(id), Status: api.NodeStatus{State: api.NodeReady}}
+	n.Spec.Availability = swarm.NodeAvailabilityActive
+	n.Spec.Labels = map[string]string{"name": id}
+	w.apply(state.Op{PutNode: n})
+}
+
+func (w *world) editNode(id, what string) {
+	n := *w.View().Node(api.NodeID(id))
+	switch what {
+	case "removed":
+		w.apply(state.Op{DeleteNode: &state.DeleteNode{ID: n.ID}})
+		return
+	case "drain", "pause", "active":
+		n.Spec.Availability = swarm.NodeAvailability(what)
+	default:
+		n.Status.State = api.NodeState(what)
+	}
+	w.apply(state.Op{PutNode: &n})
+}
+
+// ps is the tasks of a service, slot by slot.
+func (w *world) ps(id string) (lines []string) {
+	for _, sl := range slot.Group(w.View(), api.ServiceID(id)) {
+		for _, t := range sl.Tasks {
+			line := fmt.Sprintf("%s %s on %s: desired %s, %s, spec %d", place(t), t.ID, cmp.Or(string(t.NodeID), "-"), t.Desired, t.Status.State, t.SpecVersion)
+			if note := t.RestartNote(); note != "" {
+				line += ", " + note
+			}
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// putService creates or changes a service by key=value words.
+func (w *world) putService(id string, words []string) {
+	s := &api.Service{ID: api.ServiceID(id)}
+	s.Spec.Name = id
+	s.Spec.Mode.Replicated = &swarm.ReplicatedService{}
+	if old := w.View().Service(s.ID); old != nil {
+		copied := *old
+		s = &copied
+		s.UpdateStatus = nil
+	}
+	for _, word := range words {
+		k, v, _ := strings.Cut(word, "=")
+		setServiceField(&s.Spec, k, v)
+	}
+	w.apply(state.Op{PutService: s})
+}
