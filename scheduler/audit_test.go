@@ -1,0 +1,72 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// fataler is what testing.T and rapid.T have in common.
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// audit checks that a model that followed the state by its events is the same
+// as one that is made from the state as it is now.
+func audit(t fataler, c *Cluster, v *state.View) {
+	t.Helper()
+	got, want := c.inventory(), NewCluster(v).inventory()
+	if got != want {
+		t.Fatalf("the model went out of step with the state: it has\n%s\nand should have\n%s", got, want)
+	}
+}
+
+// inventory writes down all that the model holds and a plan depends on.
+func (c *Cluster) inventory() string {
+	var lines []string
+	for id, i := range c.index {
+		s, r := &c.slots[i], &c.rooms[i]
+		ports := slices.Clone(s.ports)
+		slices.SortFunc(ports, func(a, b portUse) int { return int(a.port) - int(b.port) })
+		generic := slices.DeleteFunc(slices.Clone(s.genericTaken), func(a amount) bool { return a.n == 0 })
+		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d tasks=%d occupants=%d ports=%v generic=%v",
+			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.tasks, s.occupants, ports, generic))
+	}
+	for id, s := range c.services {
+		counts := map[string]int32{}
+		for i, n := range s.counts {
+			counts[string(c.slots[i].id)] = n
+		}
+		lines = append(lines, fmt.Sprintf("service %s groups=%d counts=%v", id, s.groups, counts))
+	}
+	for key, g := range c.groups {
+		lines = append(lines, fmt.Sprintf("group %v refs=%d waiting=%d", key, g.refs, g.waiting))
+	}
+	for id, e := range c.entries {
+		lines = append(lines, fmt.Sprintf("entry %s where=%d", id, e.where))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// checkQueues checks that every waiting entry is in its group's queue once.
+func (c *Cluster) checkQueues(t fataler) {
+	t.Helper()
+	queued := map[*entry]int{}
+	for g := range maps.Values(c.groups) {
+		for _, e := range slices.Concat(g.queue, g.pinned) {
+			if e.where == waits {
+				queued[e]++
+			}
+		}
+	}
+	for id, e := range c.entries {
+		if e.where == waits && queued[e] != 1 {
+			t.Fatalf("task %s waits and is queued %d times", id, queued[e])
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package scheduler
+
+// recheck looks at the nodes that changed on behalf of the groups that were
+// refused: those that have a chance now are planned again, the others are
+// told if their reasons have changed.
+func (p *planner) recheck() {
+	if len(p.dirty) == 0 {
+		return
+	}
+	for _, g := range inOrder(p.stages[blocked]) {
+		p.recheckGroup(g)
+	}
+	for _, i := range p.dirty {
+		p.slots[i].dirty, p.slots[i].renewed = false, false
+	}
+	p.dirty = p.dirty[:0]
+}
+
+func (p *planner) recheckGroup(g *group) {
+	for _, e := range g.pinned {
+		if i, ok := p.index[e.task.NodeID]; e.where == waits && ok && p.slots[i].dirty {
+			p.setStage(g, ready)
+			return
+		}
+	}
+	if len(g.queue) == 0 {
+		return
+	}
+	news := false
+	cl := p.class(&g.needs)
+	for len(g.refused) < len(p.slots) {
+		g.refused = append(g.refused, absent)
+		g.tally[absent]++
+	}
+	for _, i := range p.dirty {
+		r := p.check(cl, g, i, g.service.counts[i])
+		if r == fits {
+			p.setStage(g, ready)
+			return
+		}
+		news = news || r != g.refused[i] || p.slots[i].renewed
+		g.tally[g.refused[i]]--
+		g.tally[r]++
+		g.refused[i] = r
+	}
+	if news {
+		p.refuseQueue(g)
+	}
+}
+
+// check returns the first rule that refuses node i to the group, of whose
+// service ofService tasks are there.
+func (c *Cluster) check(cl *class, g *group, i, ofService int32) rule {
+	if r := c.fixedRule(cl, &g.needs, i); r != fits {
+		return r
+	}
+	return c.checkRoom(&g.needs, i, ofService)
+}
+
+// checkRoom is check for the rules that depend on what else is on the node.
+func (c *Cluster) checkRoom(n *needs, i, ofService int32) rule {
+	r := &c.rooms[i]
+	if n.cpu > 0 && n.cpu > r.cpuFree || n.memory > 0 && n.memory > r.memoryFree {
+		return ruleResources
+	}
+	if len(n.generic) > 0 && !c.slots[i].hasGeneric(n.generic) {
+		return ruleResources
+	}
+	for _, port := range n.ports {
+		if c.slots[i].portTaken(port) {
+			return rulePorts
+		}
+	}
+	if n.maxReplicas > 0 && ofService >= n.maxReplicas {
+		return ruleReplicas
+	}
+	return fits
+}
+
+func (s *slot) hasGeneric(want []amount) bool {
+	for _, a := range want {
+		if a.n > amountOf(s.genericAll, a.kind)-amountOf(s.genericTaken, a.kind) {
+			return false
+		}
+	}
+	return true
+}

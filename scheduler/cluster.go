@@ -1,0 +1,227 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// Cluster is the planner's model: the nodes, what is taken on each, and the
+// tasks that wait. It follows the state by its events and runs ahead of it by
+// what has been planned and is not committed yet. It is not safe for
+// concurrent use.
+type Cluster struct {
+	// slots and rooms hold the nodes; free are the places not in use.
+	slots []slot
+	rooms []room
+	index map[api.NodeID]int32
+	free  []int32
+
+	groups   map[groupKey]*group
+	services map[api.ServiceID]*service
+	classes  map[string]*class
+	// entries are the tasks that wait or are in flight; stages the groups of
+	// those that wait, by what the next plan does with them.
+	entries map[api.TaskID]*entry
+	stages  [3]map[*group]struct{}
+	// dirty are the nodes on which something may fit that did not before.
+	dirty []int32
+
+	// count and verdicts are space for Plan to work in, one place a slot.
+	count    []int32
+	verdicts []rule
+	ranked   []candidate
+}
+
+// NewCluster returns the model of a state. Every task that waits in it is to be planned.
+func NewCluster(v *state.View) *Cluster {
+	c := &Cluster{
+		index:    map[api.NodeID]int32{},
+		groups:   map[groupKey]*group{},
+		services: map[api.ServiceID]*service{},
+		classes:  map[string]*class{},
+		entries:  map[api.TaskID]*entry{},
+	}
+	c.stages[ready], c.stages[blocked] = map[*group]struct{}{}, map[*group]struct{}{}
+	for n := range v.Nodes() {
+		c.putNode(n)
+	}
+	for t := range v.Tasks() {
+		c.putTask(v, nil, t, time.Time{})
+	}
+	return c
+}
+
+// Apply takes in what has changed. now is when failures count as having
+// happened: the nodes' own clocks need not agree with ours. An event that
+// replaces the state as a whole makes the model forget what is in flight.
+func (c *Cluster) Apply(e *state.Event, now time.Time) {
+	if e.Reset {
+		*c = *NewCluster(e.View)
+		return
+	}
+	for _, p := range e.Nodes {
+		if p.After != nil {
+			c.putNode(p.After)
+		}
+	}
+	for _, p := range e.Tasks {
+		c.putTask(e.View, p.Before, p.After, now)
+	}
+	for _, p := range e.Nodes {
+		if p.After == nil && e.View.Node(p.Before.ID) == nil {
+			c.removeNode(p.Before.ID)
+		}
+	}
+}
+
+// Pending reports whether a plan could decide anything.
+func (c *Cluster) Pending() bool {
+	return len(c.stages[ready]) > 0 || len(c.dirty) > 0 && len(c.stages[blocked]) > 0
+}
+
+// Waiting is the number of tasks that wait for a node, those in flight not counted.
+func (c *Cluster) Waiting() int {
+	n := 0
+	for _, groups := range c.stages {
+		for g := range groups {
+			n += g.waiting
+		}
+	}
+	return n
+}
+
+// isWaiting reports whether a task is for the scheduler to place.
+func isWaiting(t *api.Task) bool {
+	return t != nil && t.Status.State == api.TaskPending && t.Desired <= api.TaskComplete
+}
+
+// occupies reports whether a task takes up room on a node: until it has
+// ended there, whatever is wanted of it.
+func occupies(t *api.Task) bool {
+	return t != nil && t.NodeID != "" && t.Status.State >= api.TaskAssigned && t.Status.State <= api.TaskRunning
+}
+
+// isActive reports whether a task counts among those that a service has on a node.
+func isActive(t *api.Task) bool { return t.Desired <= api.TaskComplete }
+
+// putTask takes in the change of a task; before and after are nil where it did or does not exist.
+func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time) {
+	t := after
+	if t == nil {
+		t = before
+	}
+	if e := c.entries[t.ID]; e != nil {
+		c.moveEntry(e, after)
+		return
+	}
+	was, is := occupies(before), occupies(after)
+	switch {
+	case was && is && before.NodeID == after.NodeID:
+		if isActive(before) != isActive(after) {
+			g := c.groupOf(v, after)
+			c.activate(c.slotOf(after.NodeID), g, 1-2*boolToInt(isActive(before)))
+		}
+		return
+	case !was && !is && !isWaiting(after):
+		return
+	}
+	g := c.groupOf(v, t)
+	if is {
+		g.refs++
+		c.occupy(c.slotOf(after.NodeID), g, isActive(after))
+	}
+	if isWaiting(after) {
+		c.enqueue(g, after)
+	}
+	if was {
+		i := c.slotOf(before.NodeID)
+		if failedItself(before, after) {
+			g.failed(i, now)
+		}
+		c.vacate(i, g, isActive(before))
+		c.release(g)
+	}
+}
+
+func boolToInt(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// failedItself reports whether a task failed although it was meant to run.
+func failedItself(before, after *api.Task) bool {
+	return after != nil && isActive(before) && (after.Status.State == api.TaskFailed || after.Status.State == api.TaskRejected)
+}
+
+func (c *Cluster) groupOf(v *state.View, t *api.Task) *group {
+	return c.group(groupKey{t.ServiceID, t.SpecVersion}, func() *api.ServiceSpec {
+		// Nil where the service went away within the same event as the
+		// task: then the task's removal follows at once.
+		if spec := v.SpecOf(t); spec != nil {
+			return &spec.Spec
+		}
+		return nil
+	})
+}
+
+func (c *Cluster) enqueue(g *group, t *api.Task) {
+	e := &entry{task: t, group: g, told: toldOf(t)}
+	g.refs++
+	c.entries[t.ID] = e
+	c.wait(e)
+}
+
+// moveEntry takes in the change of a task that waits or is in flight.
+func (c *Cluster) moveEntry(e *entry, after *api.Task) {
+	if isWaiting(after) {
+		e.task = after
+		return
+	}
+	delete(c.entries, e.task.ID)
+	g, taken := e.group, e.where
+	if taken == waits {
+		c.leave(e, gone)
+	}
+	e.where = gone
+	switch is := occupies(after); {
+	case is && taken >= 0 && c.slots[taken].id == after.NodeID: // as planned
+		if !isActive(after) {
+			c.activate(taken, g, -1)
+		}
+		return
+	case is:
+		g.refs++
+		c.occupy(c.slotOf(after.NodeID), g, isActive(after))
+	}
+	if taken >= 0 {
+		c.vacate(taken, g, true)
+	}
+	c.release(g)
+}
+
+// Withdraw takes back what was planned for tasks whose assignment was not
+// carried out; they wait again. Tasks that are not in flight any more are
+// passed over, so it may come late.
+func (c *Cluster) Withdraw(tasks ...api.TaskID) {
+	for _, id := range tasks {
+		if e := c.entries[id]; e != nil && e.where >= 0 {
+			c.vacate(e.where, e.group, true)
+			c.wait(e)
+		}
+	}
+}
+
+// Untell forgets that tasks were told why they wait, because the report was
+// not carried out: the next plan tells them again.
+func (c *Cluster) Untell(tasks ...api.TaskID) {
+	for _, id := range tasks {
+		if e := c.entries[id]; e != nil && e.where == waits {
+			e.told = toldOf(e.task)
+			c.setStage(e.group, ready)
+		}
+	}
+}

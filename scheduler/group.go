@@ -1,0 +1,200 @@
+package scheduler
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// groupKey names the tasks of one version of a service: to the planner they
+// are all the same.
+type groupKey struct {
+	service api.ServiceID
+	version uint64
+}
+
+// group is what the planner knows of the tasks of one version of a service.
+type group struct {
+	key     groupKey
+	needs   needs
+	service *service
+	refs    int // tasks that are waiting, in flight or on a node
+	// failures are the times at which tasks failed, by node, oldest first.
+	failures map[int32][]time.Time
+
+	stage stage
+	// queue are the tasks that may go anywhere, pinned those that have their
+	// node. Entries that have left (entry.where) are dropped when it is read.
+	queue, pinned []*entry
+	waiting       int       // entries in queue and pinned that do wait
+	since         time.Time // when the oldest of them was created
+	// refused is, while the group is blocked, why each node refuses it.
+	refused []rule
+	tally   tally
+}
+
+// service is shared by the groups of one service.
+type service struct {
+	counts map[int32]int32 // tasks meant to run, by node
+	groups int
+}
+
+// stage is what the next plan does with a group.
+type stage uint8
+
+const (
+	idle    stage = iota // nothing waits
+	ready                // something waits and is to be planned
+	blocked              // something waits for a node to change
+)
+
+// entry is a task between the moment that it waits and the moment that its
+// node is known to the state.
+type entry struct {
+	task  *api.Task
+	group *group
+	where int32  // the node it was assigned to, or one of the following
+	told  string // the refusal that was told last
+}
+
+const (
+	waits int32 = -1
+	gone  int32 = -2
+)
+
+func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
+	if g := c.groups[key]; g != nil {
+		return g
+	}
+	s := c.services[key.service]
+	if s == nil {
+		s = &service{counts: map[int32]int32{}}
+		c.services[key.service] = s
+	}
+	s.groups++
+	g := &group{key: key, needs: needsOf(spec()), service: s}
+	c.groups[key] = g
+	return g
+}
+
+// release gives one reference to the group back.
+func (c *Cluster) release(g *group) {
+	if g.refs--; g.refs > 0 {
+		return
+	}
+	c.setStage(g, idle)
+	delete(c.groups, g.key)
+	if g.service.groups--; g.service.groups == 0 {
+		delete(c.services, g.key.service)
+	}
+}
+
+func (c *Cluster) setStage(g *group, to stage) {
+	if g.stage == to {
+		return
+	}
+	delete(c.stages[g.stage], g)
+	g.stage = to
+	if to == idle {
+		g.refused = nil
+		return
+	}
+	c.stages[to][g] = struct{}{}
+}
+
+// wait puts an entry into its group's queue.
+func (c *Cluster) wait(e *entry) {
+	e.where = waits
+	if e.task.NodeID != "" {
+		e.group.pinned = append(e.group.pinned, e)
+	} else {
+		e.group.queue = append(e.group.queue, e)
+	}
+	if at := e.task.Meta.CreatedAt; e.group.waiting == 0 || at.Before(e.group.since) {
+		e.group.since = at
+	}
+	e.group.waiting++
+	c.setStage(e.group, ready)
+}
+
+// leave takes an entry out of the waiting ones; to is its node, or gone.
+func (c *Cluster) leave(e *entry, to int32) {
+	e.where = to
+	if e.group.waiting--; e.group.waiting == 0 {
+		e.group.queue, e.group.pinned = nil, nil
+		c.setStage(e.group, idle)
+	}
+}
+
+// tidy drops those that have left from a queue and puts the rest in order.
+func tidy(queue []*entry) []*entry {
+	queue = slices.DeleteFunc(queue, func(e *entry) bool { return e.where != waits })
+	if !slices.IsSortedFunc(queue, compareEntries) {
+		slices.SortFunc(queue, compareEntries)
+	}
+	return queue
+}
+
+func compareEntries(a, b *entry) int {
+	if a.task.Slot != b.task.Slot {
+		return cmp.Compare(a.task.Slot, b.task.Slot)
+	}
+	return strings.Compare(string(a.task.ID), string(b.task.ID))
+}
+
+// oldest is when the first of the group's waiting tasks was created.
+func (g *group) oldest() time.Time {
+	var at time.Time
+	for _, queue := range [][]*entry{g.queue, g.pinned} {
+		for _, e := range queue {
+			if e.where == waits && (at.IsZero() || e.task.Meta.CreatedAt.Before(at)) {
+				at = e.task.Meta.CreatedAt
+			}
+		}
+	}
+	return at
+}
+
+// inOrder returns groups in the order in which they are planned: those first
+// whose tasks have waited longest, so that what is freed goes to them.
+func inOrder(set map[*group]struct{}) []*group {
+	groups := slices.Collect(maps.Keys(set))
+	slices.SortFunc(groups, func(a, b *group) int {
+		return cmp.Or(a.since.Compare(b.since), strings.Compare(string(a.key.service), string(b.key.service)), cmp.Compare(a.key.version, b.key.version))
+	})
+	return groups
+}
+
+// Failures of a version of a service on a node lower the node's rank for it,
+// once there are this many within this time, as in Docker Swarm.
+const (
+	manyFailures  = 5
+	failureMemory = 5 * time.Minute
+)
+
+func (g *group) failed(i int32, now time.Time) {
+	if g.failures == nil {
+		g.failures = map[int32][]time.Time{}
+	}
+	g.failures[i] = append(recent(g.failures[i], now), now)
+}
+
+// penalty is 0 up to the limit, and grows with every failure from there.
+func (g *group) penalty(i int32, now time.Time) uint64 {
+	if g.failures == nil {
+		return 0
+	}
+	n := len(recent(g.failures[i], now))
+	return uint64(min(15, max(0, n-manyFailures+1)))
+}
+
+func recent(times []time.Time, now time.Time) []time.Time {
+	for len(times) > 0 && now.Sub(times[0]) >= failureMemory {
+		times = times[1:]
+	}
+	return times
+}

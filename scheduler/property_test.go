@@ -1,0 +1,351 @@
+package scheduler
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/constraint"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// TestLaws plays random histories and checks after every step that no node
+// has more than it can hold, that no task is where it must not be, that none
+// was refused that would fit, and that the model is in step with the state.
+func TestLaws(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		h := history{world: newWorld(t), r: r}
+		for i := range rapid.IntRange(1, 4).Draw(r, "nodes") {
+			h.do(h.nodeLine(i))
+		}
+		steps := rapid.IntRange(1, 25).Draw(r, "steps")
+		for range steps {
+			h.step()
+		}
+		h.plan(math.MaxInt)
+		h.carryOut(h.cluster.Plan(h.now, math.MaxInt)) // what changed while the last plan was on its way
+		audit(r, h.cluster, h.state.View())
+		h.checkNobodyForgotten()
+	})
+}
+
+// history makes random changes.
+type history struct {
+	*world
+	r     *rapid.T
+	tasks int // made so far
+}
+
+func (h *history) pick(label string, options ...string) string {
+	return rapid.SampledFrom(options).Draw(h.r, label)
+}
+
+func (h *history) nodeLine(i int) string {
+	return fmt.Sprintf("node n%d cpu=%s mem=%s label.zone=%s role=%s availability=%s state=%s engine-version=%s gpu=%s", i,
+		h.pick("cpu", "1", "2", "4"), h.pick("mem", "1GiB", "2GiB"), h.pick("zone", "a", "b"), h.pick("role", "manager", "worker"),
+		h.pick("availability", "active", "active", "active", "drain", "pause"), h.pick("state", "ready", "ready", "ready", "down"),
+		h.pick("engine", "20.10", "20.10", "20.10", "none"), h.pick("gpu", "1", "2"))
+}
+
+func (h *history) serviceLine(i int) string {
+	line := fmt.Sprintf("service s%d image=%d", i, rapid.IntRange(0, 2).Draw(h.r, "image"))
+	for _, option := range []string{
+		"cpu=0.7", "mem=300MiB", "gpu=1", "port=80/tcp", "port=53/udp", "max=2",
+		"constraint=node.labels.zone==a", "constraint=node.role!=manager", "spread=node.labels.zone", "platform=linux/amd64",
+	} {
+		if rapid.IntRange(0, 3).Draw(h.r, option) == 0 {
+			line += " " + option
+		}
+	}
+	return line
+}
+
+func (h *history) step() {
+	switch rapid.IntRange(0, 9).Draw(h.r, "step") {
+	case 0:
+		h.do(h.nodeLine(rapid.IntRange(0, 5).Draw(h.r, "node")))
+	case 1:
+		h.do(h.serviceLine(rapid.IntRange(0, 2).Draw(h.r, "service")))
+	case 2, 3:
+		h.create()
+	case 4, 5:
+		h.changeTask()
+	case 6:
+		if n := h.anyNode(); n != nil && rapid.IntRange(0, 3).Draw(h.r, "really") == 0 {
+			h.do("rmnode " + string(n.ID))
+		}
+	case 7:
+		h.planAndLose()
+	default:
+		h.plan(rapid.SampledFrom([]int{1, 2, 5, math.MaxInt}).Draw(h.r, "limit"))
+	}
+}
+
+func (h *history) create() {
+	s := h.state.View().Service(api.ServiceID(fmt.Sprintf("s%d", rapid.IntRange(0, 2).Draw(h.r, "service"))))
+	if s == nil {
+		return
+	}
+	for range rapid.IntRange(1, 4).Draw(h.r, "tasks") {
+		h.tasks++
+		line := fmt.Sprintf("tasks %s %d id=t%03d desired=%s", s.ID, h.tasks%7, h.tasks, h.pick("desired", "running", "ready"))
+		if n := h.anyNode(); n != nil && rapid.IntRange(0, 4).Draw(h.r, "pinned") == 0 {
+			line += " on=" + string(n.ID)
+		}
+		h.do(line)
+	}
+}
+
+func (h *history) anyNode() *api.Node {
+	nodes := slices.Collect(h.state.View().Nodes())
+	if len(nodes) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(nodes).Draw(h.r, "of nodes")
+}
+
+func (h *history) changeTask() {
+	tasks := slices.Collect(h.state.View().Tasks())
+	if len(tasks) == 0 {
+		return
+	}
+	t := rapid.SampledFrom(tasks).Draw(h.r, "task")
+	switch rapid.IntRange(0, 4).Draw(h.r, "change") {
+	case 0:
+		h.do(fmt.Sprintf("desire %s shutdown", t.ID))
+	case 1:
+		h.do(fmt.Sprintf("delete %s", t.ID))
+	case 2:
+		if s := h.state.View().Service(t.ServiceID); s != nil && rapid.IntRange(0, 2).Draw(h.r, "whole service") == 0 {
+			h.do(fmt.Sprintf("rmservice %s", s.ID))
+		}
+	default:
+		if t.Status.State >= api.TaskAssigned {
+			h.do(fmt.Sprintf("report %s %s", t.ID, h.pick("to", "running", "failed", "complete")))
+		}
+	}
+}
+
+// plan plans and carries out; a second model that is made anew must decide the
+// same, and every second time the assignments reach the state late.
+func (h *history) plan(limit int) {
+	late := rapid.Bool().Draw(h.r, "late")
+	v := h.state.View()
+	d := h.cluster.Plan(h.now, limit)
+	h.checkDecision(v, d)
+	h.cluster.checkQueues(h.r)
+	if late && len(d.Assign) > 0 {
+		h.changeTask()
+		h.do(h.nodeLine(rapid.IntRange(0, 5).Draw(h.r, "node")))
+	}
+	h.carryOut(d)
+	if !late && limit == math.MaxInt {
+		again := h.cluster.Plan(h.now, limit)
+		if len(again.Assign)+len(again.Refuse) > 0 {
+			h.r.Fatalf("planned twice in a row, the second plan was %v", again)
+		}
+		if rest := Plan(h.state.View(), h.now); len(rest.Assign) > 0 {
+			h.r.Fatalf("a new model assigns what the old one did not: %v", rest.Assign)
+		}
+	}
+	h.cluster.checkQueues(h.r)
+}
+
+// planAndLose plans, and what it planned is never carried out.
+func (h *history) planAndLose() {
+	for _, a := range h.cluster.Plan(h.now, math.MaxInt).Assign {
+		h.cluster.Withdraw(a.Task)
+	}
+	for t := range h.state.View().WaitingTasks() {
+		h.cluster.Untell(t.ID)
+	}
+	audit(h.r, h.cluster, h.state.View())
+	h.cluster.checkQueues(h.r)
+}
+
+// checkDecision holds each assignment, in their order, against what the state
+// alone says of the node and of what is on it.
+func (h *history) checkDecision(v *state.View, d Decision) {
+	h.r.Helper()
+	on := map[api.NodeID][]*api.Task{}
+	for t := range v.Tasks() {
+		if occupies(t) {
+			on[t.NodeID] = append(on[t.NodeID], t)
+		}
+	}
+	for _, a := range d.Assign {
+		t, n := v.Task(a.Task), v.Node(a.Node)
+		spec := &v.SpecOf(t).Spec
+		if t.NodeID != "" && t.NodeID != n.ID {
+			h.r.Fatalf("task %s was placed on node %s and not on its own, %s", t.ID, n.ID, t.NodeID)
+		}
+		list, err := constraint.Parse(spec.TaskTemplate.Placement.Constraints)
+		if err != nil || !list.Match(n) || !available(n) || !engineAnswers(n) {
+			h.r.Fatalf("task %s was placed on node %s against %v", t.ID, n.ID, list)
+		}
+		on[n.ID] = append(on[n.ID], t)
+		if limit := int(spec.TaskTemplate.Placement.MaxReplicas); limit > 0 {
+			if has := countActive(on[n.ID], t.ServiceID); has > limit {
+				h.r.Fatalf("node %s gets its task %d of service %s, at most %d may be", n.ID, has, t.ServiceID, limit)
+			}
+		}
+		h.checkNode(v, n, on[n.ID], needsOf(spec))
+	}
+}
+
+func countActive(tasks []*api.Task, service api.ServiceID) int {
+	n := 0
+	for _, t := range tasks {
+		if t.ServiceID == service && isActive(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// checkNode checks that a node can hold its tasks, in what the last one asks for.
+func (h *history) checkNode(v *state.View, n *api.Node, tasks []*api.Task, last needs) {
+	h.r.Helper()
+	var cpu, memory, gpus int64
+	ports := map[hostPort]int{}
+	for _, t := range tasks {
+		needs := needsOf(&v.SpecOf(t).Spec)
+		cpu, memory, gpus = cpu+needs.cpu, memory+needs.memory, gpus+amountOf(needs.generic, "gpu")
+		for _, p := range needs.ports {
+			if ports[p]++; ports[p] > 1 {
+				h.r.Fatalf("node %s: %d tasks have host port %s", n.ID, ports[p], p)
+			}
+		}
+	}
+	has := n.Description.Resources
+	if last.cpu > 0 && cpu > has.NanoCPUs || last.memory > 0 && memory > has.MemoryBytes ||
+		last.generic != nil && gpus > amountOf(amounts(has.GenericResources), "gpu") {
+		h.r.Fatalf("node %s: %d nano CPUs, %d bytes, %d gpus are reserved, it has %+v", n.ID, cpu, memory, gpus, has)
+	}
+}
+
+// checkNobodyForgotten checks that every task that still waits says why, and
+// that Explain agrees.
+func (h *history) checkNobodyForgotten() {
+	v := h.state.View()
+	for t := range v.WaitingTasks() {
+		if t.Status.Err == "" {
+			h.r.Fatalf("task %s waits and does not know why", t.ID)
+		}
+		for _, n := range Explain(v, t) {
+			if len(n.Reasons) == 0 {
+				h.r.Fatalf("task %s waits (%s), but %s", t.ID, t.Status.Err, n)
+			}
+		}
+	}
+}
+
+// TestSpreadIsEven checks that equal nodes get equal numbers of a service's
+// tasks, give or take one, whatever the order in which things happen.
+func TestSpreadIsEven(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		nodes := rapid.IntRange(1, 12).Draw(r, "nodes")
+		for i := range nodes {
+			w.do(fmt.Sprintf("node n%d cpu=1000 mem=1000GiB", i))
+		}
+		w.do("service other", "tasks other 1-"+fmt.Sprint(rapid.IntRange(1, 30).Draw(r, "others")))
+		w.do("service web " + rapid.SampledFrom([]string{"", "cpu=1", "mem=1GiB"}).Draw(r, "needs"))
+		next := 1
+		for range rapid.IntRange(1, 4).Draw(r, "rounds") {
+			n := rapid.IntRange(1, 20).Draw(r, "tasks")
+			w.do(fmt.Sprintf("tasks web %d-%d", next, next+n-1))
+			next += n
+			for d := w.cluster.Plan(w.now, 7); ; d = w.cluster.Plan(w.now, 7) {
+				w.carryOut(d)
+				if !d.More {
+					break
+				}
+			}
+		}
+		counts := make([]int, nodes)
+		for i := range counts {
+			for t := range w.state.View().NodeTasks(api.NodeID(fmt.Sprintf("n%d", i))) {
+				if t.ServiceID == "web" {
+					counts[i]++
+				}
+			}
+		}
+		if slices.Max(counts)-slices.Min(counts) > 1 {
+			r.Fatalf("tasks of web by node: %v", counts)
+		}
+	})
+}
+
+// TestPoolChangesNothing checks that groups that share a pool get the same
+// nodes as they do from a look at every node.
+func TestPoolChangesNothing(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		h := history{world: w, r: r}
+		var lines []string
+		for i := range 40 {
+			lines = append(lines, h.nodeLine(i))
+		}
+		w.do(lines...)
+		for i := range rapid.IntRange(2, 6).Draw(r, "services") {
+			w.do(h.serviceLine(i))
+			if n := rapid.IntRange(0, 3).Draw(r, "there already"); n > 0 {
+				w.do(fmt.Sprintf("tasks s%d 1-%d", i, n))
+				w.carryOut(w.cluster.Plan(w.now, math.MaxInt))
+			}
+		}
+		for s := range w.state.View().Services() {
+			for range manyFailures * rapid.IntRange(0, 1).Draw(r, "failures") {
+				h.tasks++
+				w.do(fmt.Sprintf("tasks %s 9 id=f%d on=n3 state=running", s.ID, h.tasks), fmt.Sprintf("report f%d failed", h.tasks))
+			}
+			w.do(fmt.Sprintf("tasks %s 10-%d", s.ID, rapid.IntRange(10, 18).Draw(r, "last")))
+		}
+		pooled := w.cluster.plan(planner{now: w.now, limit: math.MaxInt})
+		for _, a := range pooled.Assign {
+			w.cluster.Withdraw(a.Task)
+		}
+		looked := w.cluster.plan(planner{now: w.now, limit: math.MaxInt, noPools: true})
+		if !reflect.DeepEqual(pooled.Assign, looked.Assign) {
+			r.Fatalf("with pools\n%v\nwithout\n%v", pooled.Assign, looked.Assign)
+		}
+	})
+}
+
+// TestEqualInputsEqualPlans checks that a plan depends on the state alone.
+func TestEqualInputsEqualPlans(t *testing.T) {
+	w := newWorld(t)
+	for i := range 50 {
+		w.do(fmt.Sprintf("node n%d label.zone=%d", i, i%3))
+	}
+	for i := range 20 {
+		w.do(fmt.Sprintf("service s%d spread=node.labels.zone cpu=0.%d", i, i%3+1), fmt.Sprintf("tasks s%d 1-40", i))
+	}
+	first := Plan(w.state.View(), w.now)
+	for range 5 {
+		if again := Plan(w.state.View(), w.now); !reflect.DeepEqual(first, again) {
+			t.Fatal("two plans of one state differ")
+		}
+	}
+	if live := w.cluster.Plan(w.now, math.MaxInt); !reflect.DeepEqual(first.Assign, live.Assign) {
+		t.Fatal("a model that followed the events plans otherwise than a new one")
+	}
+}
+
+// TestReset checks that a state that is replaced as a whole replaces the model.
+func TestReset(t *testing.T) {
+	w := newWorld(t)
+	w.do("node h1", "service web", "tasks web 1-3")
+	w.cluster.Plan(w.now, math.MaxInt)
+	w.cluster.Apply(&state.Event{Reset: true, View: w.state.View()}, w.now)
+	audit(t, w.cluster, w.state.View())
+	if d := w.cluster.Plan(w.now, math.MaxInt); len(d.Assign) != 3 {
+		t.Fatalf("got %v, want three assignments", d.Assign)
+	}
+}

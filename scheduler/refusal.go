@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// Refusal says why a task cannot be placed: first how many nodes refuse it
+// under which rule, in the words of Docker Swarm, then each of them by name,
+// where they are few enough to read:
+//
+//	no suitable node (insufficient resources on 1 node; 1 node not available for new tasks):
+//	node h1: needs 3 GiB of memory, it has 2 GiB; node h2: is drained: its availability must be active
+//
+// It says what is true for as long as the rules and the nodes are the same:
+// how much is free at the moment changes with every task that comes or goes,
+// and a task that waits is not written anew each time. Explain has the numbers.
+type Refusal struct {
+	Task *api.Task
+	Err  string
+}
+
+// maxNamed is how many nodes a refusal names.
+const maxNamed = 5
+
+// refusal is the text for a group that is blocked, for all its tasks the same.
+func (c *Cluster) refusal(g *group) string {
+	text, nodes := g.tally.text()
+	if nodes == 0 || nodes > maxNamed {
+		return text
+	}
+	named := make([]int32, 0, maxNamed)
+	for i, r := range g.refused {
+		if r != absent {
+			named = append(named, int32(i))
+		}
+	}
+	slices.SortFunc(named, func(a, b int32) int {
+		return cmp.Or(strings.Compare(c.slots[a].node.Hostname(), c.slots[b].node.Hostname()), strings.Compare(string(c.slots[a].id), string(c.slots[b].id)))
+	})
+	for n, i := range named {
+		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, g.refused[i])
+	}
+	return text
+}
+
+// refusalOf is why node i refuses the group.
+func (c *Cluster) refusalOf(g *group, i int32, r rule) string {
+	n := c.slots[i].node
+	return "node " + n.Hostname() + ": " + lasting(&g.needs, n, r)
+}
+
+// lasting says why a rule refuses the node, in words that stay true while
+// other tasks come and go there.
+func lasting(needs *needs, n *api.Node, r rule) string {
+	switch r {
+	case ruleAvailable:
+		return unavailability(n)
+	case ruleEngine:
+		return silentEngine(n)
+	case ruleConstraints:
+		if needs.fixed.badConstraint != nil {
+			return needs.fixed.badConstraint.Error()
+		}
+		return needs.fixed.constraints.Explain(n)
+	case rulePlatform:
+		return needs.fixed.explainPlatform(n)
+	case rulePlugin:
+		return "it has no " + strings.Join(needs.fixed.missingPlugins(n), " and no ")
+	case ruleResources:
+		return needs.lastingShortage(n)
+	case rulePorts:
+		return "host port " + joined(needs.ports, hostPort.String, " or ") + " is taken"
+	case ruleReplicas:
+		return fmt.Sprintf("has as many tasks of the service as max replicas per node allows (%d)", needs.maxReplicas)
+	}
+	return "fits"
+}
+
+// lastingShortage names what the node can never give, or else all that the
+// task reserves: which of it is short may change by the second.
+func (n *needs) lastingShortage(node *api.Node) string {
+	has := node.Description.Resources
+	var never, wanted, all []string
+	look := func(want, has int64, unit func(int64) string, of string) {
+		if want > has {
+			never = append(never, fmt.Sprintf("needs %s%s, it has %s", unit(want), of, unit(has)))
+		}
+		if want > 0 {
+			wanted, all = append(wanted, unit(want)+of), append(all, strings.TrimSuffix(unit(has)+of, " of memory"))
+		}
+	}
+	look(n.cpu, has.NanoCPUs, cpus, "")
+	look(n.memory, has.MemoryBytes, bytes, " of memory")
+	kinds := amounts(has.GenericResources)
+	for _, a := range n.generic {
+		look(a.n, amountOf(kinds, a.kind), number, " "+a.kind)
+	}
+	if len(never) > 0 {
+		return strings.Join(never, "; ")
+	}
+	return fmt.Sprintf("needs %s, less of its %s is free", strings.Join(wanted, " and "), strings.Join(all, " and "))
+}
+
+func joined[T any](list []T, text func(T) string, by string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = text(v)
+	}
+	return strings.Join(texts, by)
+}
+
+// seeExplain is the end of a refusal by more nodes than it names. It is no
+// part of the text that the tasks of a group share.
+func seeExplain(t *api.Task) string { return ": see `swarmctl task explain " + string(t.ID) + "`" }
+
+// toldOf is what a task has been told according to the state.
+func toldOf(t *api.Task) string { return strings.TrimSuffix(t.Status.Err, seeExplain(t)) }
+
+// text is the short text of a refusal, the rules that refused most nodes
+// first, and how many nodes refused.
+func (t *tally) text() (text string, nodes int) {
+	var failed []rule
+	for r := fits + 1; r < absent; r++ {
+		if t[r] > 0 {
+			failed = append(failed, r)
+			nodes += t[r]
+		}
+	}
+	slices.SortStableFunc(failed, func(a, b rule) int { return cmp.Compare(t[b], t[a]) })
+	return noSuitableNode(joined(failed, func(r rule) string { return r.count(t[r]) }, "; ")), nodes
+}
+
+func noSuitableNode(why string) string {
+	if why == "" {
+		return "no suitable node"
+	}
+	return "no suitable node (" + why + ")"
+}

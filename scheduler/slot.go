@@ -1,0 +1,207 @@
+package scheduler
+
+import (
+	"hash/fnv"
+	"maps"
+	"reflect"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// slot is a node and what is taken on it. A slot outlives its node for as
+// long as tasks refer to it, so that what was added is what is subtracted.
+type slot struct {
+	id   api.NodeID
+	node *api.Node // nil: not a node of the cluster (any more)
+
+	cpuTaken, memoryTaken int64
+	genericAll            []amount
+	genericTaken          []amount
+	ports                 []portUse
+	occupants             int  // tasks whose resources are counted here
+	dirty                 bool // something may fit that did not before
+	renewed               bool // the node itself is not what it was
+	// cpuShare and memoryShare turn what is taken into 255ths of what there is.
+	cpuShare, memoryShare float64
+}
+
+type portUse struct {
+	port hostPort
+	n    int
+}
+
+// room is the part of a slot that every plan reads for every node: small and
+// in one piece.
+type room struct {
+	cpuFree, memoryFree int64
+	tasks               int32 // tasks that are meant to run
+	age                 uint32
+	hash                uint16
+	load                uint8 // reserved share of CPU or memory, the greater one
+}
+
+// slotOf returns the place of a node, which is made where there is none.
+func (c *Cluster) slotOf(id api.NodeID) int32 {
+	if i, ok := c.index[id]; ok {
+		return i
+	}
+	var i int32
+	if last := len(c.free) - 1; last >= 0 {
+		i, c.free = c.free[last], c.free[:last]
+	} else {
+		i = int32(len(c.slots))
+		c.slots, c.rooms, c.count, c.verdicts = append(c.slots, slot{}), append(c.rooms, room{}), append(c.count, 0), append(c.verdicts, absent)
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	c.slots[i] = slot{id: id, dirty: c.slots[i].dirty}
+	c.rooms[i] = room{hash: uint16(h.Sum32() ^ h.Sum32()>>16), age: c.rooms[i].age + 1}
+	c.index[id] = i
+	return i
+}
+
+// putNode takes in a node that is new or has changed.
+func (c *Cluster) putNode(n *api.Node) {
+	i := c.slotOf(n.ID)
+	s := &c.slots[i]
+	old := s.node
+	s.node = n
+	if old != nil && samePlace(old, n) {
+		return
+	}
+	s.genericAll = amounts(n.Description.Resources.GenericResources)
+	s.cpuShare, s.memoryShare = share(n.Description.Resources.NanoCPUs), share(n.Description.Resources.MemoryBytes)
+	c.rooms[i].age++
+	c.measure(i)
+	s.renewed = true
+	c.touch(i)
+}
+
+// samePlace reports whether two versions of a node are the same to the
+// planner: most changes of a node are news of its session only.
+func samePlace(a, b *api.Node) bool {
+	return a.Spec.Availability == b.Spec.Availability && maps.Equal(a.Spec.Labels, b.Spec.Labels) &&
+		a.Status.State == b.Status.State && a.Status.SessionLost == b.Status.SessionLost && a.Status.Addr == b.Status.Addr &&
+		a.IsManager() == b.IsManager() && reflect.DeepEqual(a.Description, b.Description)
+}
+
+func share(all int64) float64 {
+	if all <= 0 {
+		return 0
+	}
+	return 255 / float64(all)
+}
+
+// removeNode forgets a node; its slot goes with the last task on it.
+func (c *Cluster) removeNode(id api.NodeID) {
+	i, ok := c.index[id]
+	if !ok {
+		return
+	}
+	c.slots[i].node = nil
+	c.rooms[i].age++
+	c.touch(i)
+	c.freeSlot(i)
+}
+
+func (c *Cluster) freeSlot(i int32) {
+	s := &c.slots[i]
+	if s.node != nil || s.occupants > 0 {
+		return
+	}
+	if _, ok := c.index[s.id]; !ok {
+		return
+	}
+	delete(c.index, s.id)
+	for _, g := range c.groups {
+		delete(g.failures, i)
+	}
+	c.free = append(c.free, i)
+}
+
+// measure works out what is free from what there is and what is taken.
+func (c *Cluster) measure(i int32) {
+	s, r := &c.slots[i], &c.rooms[i]
+	if s.node != nil {
+		r.cpuFree = s.node.Description.Resources.NanoCPUs - s.cpuTaken
+		r.memoryFree = s.node.Description.Resources.MemoryBytes - s.memoryTaken
+	}
+	r.load = uint8(min(255, max(float64(s.cpuTaken)*s.cpuShare, float64(s.memoryTaken)*s.memoryShare)))
+}
+
+// touch remembers that tasks which the node was refused to may fit now.
+func (c *Cluster) touch(i int32) {
+	if s := &c.slots[i]; !s.dirty {
+		s.dirty = true
+		c.dirty = append(c.dirty, i)
+	}
+}
+
+// occupy takes what a task of the group needs on node i.
+func (c *Cluster) occupy(i int32, g *group, active bool) {
+	c.slots[i].occupants++
+	c.take(i, g, 1)
+	if active {
+		c.activate(i, g, 1)
+	}
+}
+
+// vacate gives back what occupy took.
+func (c *Cluster) vacate(i int32, g *group, active bool) {
+	if active {
+		c.activate(i, g, -1)
+	}
+	c.take(i, g, -1)
+	c.slots[i].occupants--
+	c.touch(i)
+	c.freeSlot(i)
+}
+
+func (c *Cluster) take(i int32, g *group, sign int64) {
+	n, s := &g.needs, &c.slots[i]
+	if n.cpu != 0 || n.memory != 0 {
+		s.cpuTaken += sign * n.cpu
+		s.memoryTaken += sign * n.memory
+		c.measure(i)
+	}
+	for _, a := range n.generic {
+		s.genericTaken = add(s.genericTaken, a.kind, sign*a.n)
+	}
+	for _, p := range n.ports {
+		s.takePort(p, int(sign))
+	}
+}
+
+func (s *slot) takePort(p hostPort, n int) {
+	for i := range s.ports {
+		if s.ports[i].port != p {
+			continue
+		}
+		if s.ports[i].n += n; s.ports[i].n == 0 {
+			s.ports = append(s.ports[:i], s.ports[i+1:]...)
+		}
+		return
+	}
+	s.ports = append(s.ports, portUse{p, n})
+}
+
+func (s *slot) portTaken(p hostPort) bool {
+	for i := range s.ports {
+		if s.ports[i].port == p {
+			return true
+		}
+	}
+	return false
+}
+
+// activate counts a task that is meant to run, or one that no longer is.
+func (c *Cluster) activate(i int32, g *group, n int32) {
+	c.rooms[i].tasks += n
+	counts := g.service.counts
+	if counts[i] += n; counts[i] == 0 {
+		delete(counts, i)
+	}
+	if n < 0 {
+		c.touch(i)
+	}
+}
