@@ -1,0 +1,93 @@
+package worker
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/worker/docker"
+)
+
+// TestKilledAtAnyInstruction lets a worker, its engine and its managers live
+// through random days, and then holds what was promised: no container is
+// started twice, none is left behind, and every task comes to its end.
+func TestKilledAtAnyInstruction(t *testing.T) {
+	for seed := range 60 {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			inWorld(t, 2, func(w *world) {
+				d := &day{world: w, rnd: rand.New(rand.NewPCG(uint64(seed), 1))}
+				w.start()
+				for range 40 {
+					d.something()
+				}
+				d.evening()
+			})
+		})
+	}
+}
+
+type day struct {
+	*world
+	rnd   *rand.Rand
+	count int
+}
+
+func (d *day) something() {
+	d.engine.Pace(time.Duration(d.rnd.IntN(400)) * time.Millisecond)
+	switch d.rnd.IntN(10) {
+	case 0, 1, 2:
+		d.count++
+		d.run(d.id(d.count), [][]string{nil, nil, {"stubborn"}, {"exit 0"}, {"exit 1"}}[d.rnd.IntN(5)]...)
+	case 3:
+		if id := d.any(); d.store.all()[id] != nil {
+			d.want(id, api.TaskShutdown)
+		}
+	case 4:
+		d.drop(d.any())
+	case 5:
+		d.engine.Exit(d.any(), d.rnd.IntN(2))
+	case 6:
+		d.engine.Down(d.rnd.IntN(2) == 0)
+		d.wait(3000)
+		d.engine.Up()
+	case 7:
+		d.engine.Fail([]string{"create", "start", "stop", "remove", "inspect", "list"}[d.rnd.IntN(6)], api.Errorf(api.CodeUnavailable, "broke off"))
+	default:
+		d.kill()
+		d.wait(300)
+		d.start()
+	}
+	d.wait(300)
+}
+
+func (d *day) wait(ms int) { time.Sleep(time.Duration(d.rnd.IntN(ms)) * time.Millisecond) }
+
+func (d *day) id(n int) api.TaskID { return api.TaskID(fmt.Sprintf("t%03d", n)) }
+
+func (d *day) any() api.TaskID { return d.id(1 + d.rnd.IntN(d.count+1)) }
+
+func (d *day) evening() {
+	time.Sleep(2 * time.Minute) // grace periods, retries
+	tasks := d.store.all()
+	for _, c := range d.engine.Containers() {
+		t := tasks[c.Task]
+		switch n := d.engine.Starts(c.Task); {
+		case t == nil:
+			d.Errorf("container of task %s is left behind", c.Task)
+		case n > 1:
+			d.Errorf("container of task %s was started %d times", c.Task, n)
+		case (c.State == docker.Running) != (t.Status.State == api.TaskRunning):
+			d.Errorf("container of task %s, which is %v, is %v", c.Task, t.Status.State, c.State)
+		}
+	}
+	for id, t := range tasks {
+		if s := t.Status.State; s < api.TaskRunning || !s.Terminal() && s < t.Desired {
+			d.Errorf("task %s wants to be %v and is stuck at %v", id, t.Desired, s)
+		}
+		if _, ok := d.engine.Of(id); t.Status.State == api.TaskRunning && !ok {
+			d.Errorf("task %s runs without a container", id)
+		}
+	}
+}

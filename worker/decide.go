@@ -1,0 +1,162 @@
+package worker
+
+import (
+	"fmt"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/worker/docker"
+)
+
+// action is what is to be done next for a task.
+type action uint8
+
+const (
+	rest   action = iota
+	create        // a container, not started yet
+	start         // the container
+	ask           // the engine, whether the container ended by itself
+	stop          // the container, with its signal and grace period
+	remove        // the container
+	forget        // the task: nothing of it is left
+)
+
+var actionNames = [...]string{"rest", "create", "start", "ask", "stop", "remove", "forget"}
+
+func (a action) String() string { return actionNames[a] }
+
+// cause is what ended a container.
+type cause uint8
+
+const (
+	unknown  cause = iota // nobody watched: the engine is to be asked
+	byItself              // somebody did, and it was not told to
+	byForce               // it was told to, or the engine was away itself
+)
+
+// view is all that the decision about one task is made of.
+type view struct {
+	assigned bool // the task is in the node's set
+	desired  api.TaskState
+	// state is the highest that is known of it: what the managers hold, or
+	// what was reported since.
+	state     api.TaskState
+	container *docker.Container // nil: there is none
+	exit      cause
+}
+
+// decision is what follows from a view. A status that says nothing new is dropped.
+type decision struct {
+	act    action
+	status *api.TaskStatus
+}
+
+// decide compares what should be with what is. It holds the whole life of a
+// task; everything else in this package carries out what it says.
+func decide(v *view) decision {
+	switch c := v.container; {
+	case !v.assigned:
+		return decision{act: discard(c)}
+	case v.state.Terminal():
+		return decision{act: quiet(c)}
+	case c == nil:
+		return withoutContainer(v)
+	case c.State == docker.Created:
+		return beforeStart(v)
+	case c.State == docker.Running:
+		return whileRunning(v)
+	default:
+		return afterEnd(v)
+	}
+}
+
+// discard takes away what a task that has left the store has left here.
+func discard(c *docker.Container) action {
+	switch {
+	case c == nil:
+		return forget
+	case c.State == docker.Running:
+		return stop
+	}
+	return remove
+}
+
+// quiet keeps the container of a task that has ended from running: an
+// unhealthy one, or one that somebody started again by hand. It is kept for
+// its logs until the task leaves the store.
+func quiet(c *docker.Container) action {
+	if c != nil && c.State == docker.Running {
+		return stop
+	}
+	return rest
+}
+
+func withoutContainer(v *view) decision {
+	switch {
+	case v.desired >= api.TaskShutdown:
+		return decision{status: report(api.TaskShutdown, "shutdown", "")}
+	case v.state >= api.TaskReady:
+		// It had one. A second one could be a replica too many, and the
+		// managers know better where the replacement belongs.
+		return decision{status: report(api.TaskFailed, "container is gone", "task: container is gone: it was removed behind the cluster's back")}
+	}
+	return decision{act: create, status: report(api.TaskPreparing, "preparing", "")}
+}
+
+func beforeStart(v *view) decision {
+	switch {
+	case v.desired >= api.TaskShutdown:
+		return decision{status: report(api.TaskShutdown, "shutdown", "")}
+	case v.desired < api.TaskRunning:
+		return decision{status: report(api.TaskReady, "prepared", "")}
+	}
+	return decision{act: start, status: report(api.TaskStarting, "starting", "")}
+}
+
+func whileRunning(v *view) decision {
+	if v.desired >= api.TaskShutdown {
+		return decision{act: stop}
+	}
+	switch v.container.Health {
+	case docker.Checking:
+		return decision{status: report(api.TaskStarting, "waiting for the health check", "")}
+	case docker.Unhealthy:
+		return decision{act: stop, status: report(api.TaskFailed, "unhealthy", "task: unhealthy container")}
+	}
+	return decision{status: report(api.TaskRunning, "started", "")}
+}
+
+func afterEnd(v *view) decision {
+	c := v.container
+	switch {
+	case v.desired >= api.TaskShutdown:
+		return decision{status: report(api.TaskShutdown, "shutdown", "")}
+	case c.ExitCode != 0:
+		return decision{status: report(api.TaskFailed, "failed", exitError(c))}
+	case c.Error != "":
+		return decision{status: report(api.TaskFailed, "failed", "task: "+c.Error)}
+	case v.exit == unknown:
+		return decision{act: ask}
+	case v.exit == byForce:
+		// An engine that goes down stops its containers, and a well-behaved one
+		// ends with 0 then. That is no success: under restart condition
+		// on-failure the replica would be lost.
+		return decision{status: report(api.TaskFailed, "failed", "task: stopped with its engine or by hand (exit 0)")}
+	}
+	return decision{status: report(api.TaskComplete, "finished", "")}
+}
+
+// exitError is Docker's sentence, with the cause where the engine knows one.
+func exitError(c *docker.Container) string {
+	s := fmt.Sprintf("task: non-zero exit (%d)", c.ExitCode)
+	switch {
+	case c.Error != "":
+		return s + ": " + c.Error
+	case c.OOM && c.ExitCode == 137:
+		return s + ": killed by the kernel: out of memory"
+	}
+	return s
+}
+
+func report(s api.TaskState, message, err string) *api.TaskStatus {
+	return &api.TaskStatus{State: s, Message: message, Err: err}
+}

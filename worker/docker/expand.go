@@ -1,0 +1,121 @@
+package docker
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// facts are what the templates in a spec may ask for. The names are those of
+// Docker Swarm: {{.Service.Name}}, {{.Node.Hostname}}, {{.Task.Slot}} and so on.
+type facts struct {
+	Service struct {
+		ID     string
+		Name   string
+		Labels map[string]string
+	}
+	Node struct {
+		ID       string
+		Hostname string
+		Platform struct{ Architecture, OS string }
+	}
+	Task struct{ ID, Name, Slot string }
+}
+
+func factsOf(r *Request) *facts {
+	f := new(facts)
+	f.Service.ID = string(r.Task.ServiceID)
+	f.Service.Name = r.Spec.Name
+	f.Service.Labels = r.Spec.Labels
+	f.Node.ID = string(r.Node.ID)
+	f.Node.Hostname = r.Node.Hostname
+	f.Node.Platform.Architecture = r.Node.Architecture
+	f.Node.Platform.OS = r.Node.OS
+	f.Task.ID = string(r.Task.ID)
+	f.Task.Name = api.TaskName(r.Spec.Name, r.Task)
+	f.Task.Slot = string(r.Node.ID) // of a global service: the node stands for the slot
+	if r.Task.Slot > 0 {
+		f.Task.Slot = strconv.Itoa(r.Task.Slot)
+	}
+	return f
+}
+
+var templateFuncs = template.FuncMap{
+	"join": func(sep string, parts ...string) string { return strings.Join(parts, sep) },
+}
+
+// expander expands strings until the first one fails, and keeps that error.
+type expander struct {
+	facts *facts
+	err   error
+}
+
+func (e *expander) text(what, s string) string {
+	if e.err != nil || !strings.Contains(s, "{{") {
+		return s
+	}
+	t, err := template.New("expansion").Option("missingkey=error").Funcs(templateFuncs).Parse(s)
+	var b strings.Builder
+	if err == nil {
+		err = t.Execute(&b, e.facts)
+	}
+	if err != nil {
+		e.err = api.Errorf(api.CodeInvalid, "%s: template %q: %v", what, s, err)
+		return s
+	}
+	return b.String()
+}
+
+func (e *expander) values(what string, m map[string]string) map[string]string {
+	if m == nil {
+		return nil
+	}
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[k] = e.text(what+" "+k, v)
+	}
+	return out
+}
+
+// expand returns a copy of the spec in which the templates are filled in:
+// those of the environment's values, the hostname and the mounts, as in Docker Swarm.
+func expand(spec *swarm.ContainerSpec, f *facts) (*swarm.ContainerSpec, error) {
+	e := &expander{facts: f}
+	c := *spec
+	c.Env = make([]string, len(spec.Env))
+	for i, kv := range spec.Env {
+		c.Env[i] = kv
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			c.Env[i] = k + "=" + e.text("env "+k, v)
+		}
+	}
+	c.Hostname = e.text("hostname", spec.Hostname)
+	c.Mounts = make([]mount.Mount, len(spec.Mounts))
+	for i := range spec.Mounts {
+		c.Mounts[i] = e.mount(spec.Mounts[i])
+	}
+	return &c, e.err
+}
+
+func (e *expander) mount(m mount.Mount) mount.Mount {
+	what := fmt.Sprintf("mount %s", m.Target)
+	m.Source, m.Target = e.text(what, m.Source), e.text(what, m.Target)
+	if m.VolumeOptions == nil {
+		return m
+	}
+	o := *m.VolumeOptions
+	o.Labels = e.values(what+": volume label", o.Labels)
+	if o.DriverConfig != nil {
+		d := *o.DriverConfig
+		d.Options = e.values(what+": volume option", d.Options)
+		o.DriverConfig = &d
+	}
+	m.VolumeOptions = &o
+	return m
+}

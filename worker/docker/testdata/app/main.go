@@ -1,0 +1,47 @@
+// Command app is what the tests run in containers: app wait | stubborn | exit N | eat | probe.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	verb := "wait"
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
+	}
+	switch verb {
+	case "wait": // until SIGTERM or SIGINT, then success
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+		<-c
+	case "stubborn": // until SIGKILL
+		signal.Ignore(syscall.SIGTERM)
+		time.Sleep(time.Hour)
+	case "exit":
+		n, _ := strconv.Atoi(os.Args[2])
+		os.Exit(n)
+	case "eat":
+		var all [][]byte
+		for {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = 1
+			}
+			all = append(all, b)
+		}
+	case "probe": // a health check: healthy once /ok exists, unhealthy after that
+		if _, err := os.Stat("/bad"); err == nil {
+			os.Exit(1)
+		}
+	case "rot": // makes the probe fail
+		time.Sleep(time.Second)
+		f, _ := os.Create("/bad")
+		_ = f.Close()
+		time.Sleep(time.Hour)
+	}
+}

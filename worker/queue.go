@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+)
+
+// enqueue has a task wait for a slot. What is nearest to running goes first:
+// started containers are worth more than created ones, and both more than
+// tidiness.
+func (r *runner) enqueue(t *task, a action) {
+	rank := map[action]int{start: 0, create: 1, remove: 2}[a]
+	t.queued = true
+	r.queues[rank] = append(r.queues[rank], t)
+}
+
+// pump fills the free slots. What a task waits for may not be what it needs
+// any more, so it is decided again.
+func (r *runner) pump() {
+	for rank := 0; rank < len(r.queues) && r.free > 0; {
+		if len(r.queues[rank]) == 0 {
+			rank++
+			continue
+		}
+		t := r.queues[rank][0]
+		r.queues[rank] = r.queues[rank][1:]
+		t.queued = false
+		if r.serve(t) {
+			rank = 0
+		}
+	}
+}
+
+func (r *runner) serve(t *task) bool {
+	if !r.up || t.busy {
+		return false
+	}
+	d := decide(t.view())
+	r.report(t, d.status)
+	switch d.act {
+	case create:
+		r.create(t)
+	case start:
+		r.start(t)
+	case remove:
+		r.remove(t)
+	default:
+		r.look(t)
+		return false
+	}
+	r.free--
+	return true
+}
+
+// call runs f beside the runner, and then done on it. slot says that it holds one.
+func (r *runner) call(t *task, slot bool, f func(context.Context) error, done func(error)) {
+	t.busy = true
+	ctx := r.ctx
+	r.calls.Go(func() {
+		err := f(ctx)
+		r.post(func() {
+			t.busy = false
+			if slot {
+				r.free++
+			}
+			done(err)
+		})
+	})
+}
+
+// timely gives a call to the engine its deadline.
+func (r *runner) timely(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, r.cfg.CallTimeout)
+		defer cancel()
+		err := f(limited)
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			return fmt.Errorf("the container engine did not answer within %s", r.cfg.CallTimeout)
+		}
+		return err
+	}
+}

@@ -1,0 +1,276 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/worker/docker"
+)
+
+// runner owns the node's tasks. One goroutine runs whatever is posted to it:
+// assignments, events, the results of calls. It therefore needs no lock, and it
+// never waits for the engine; calls run beside it (call.go).
+type runner struct {
+	cfg    *Config
+	log    *slog.Logger
+	outbox *outbox
+
+	mu   sync.Mutex
+	mail []func()
+	wake chan struct{} // has room for one
+
+	ctx   context.Context // of run: ends every call
+	calls sync.WaitGroup
+
+	tasks map[api.TaskID]*task
+	specs map[specKey]*api.ServiceSpec
+	node  docker.Node
+	told  bool // a manager has said, once at least, what the node's tasks are
+	up    bool // the engine answers and tasks holds what it has
+	early []docker.Event
+
+	queues [3][]*task // see enqueue
+	free   int        // slots
+}
+
+type specKey struct {
+	service api.ServiceID
+	version uint64
+}
+
+func newRunner(cfg *Config, out *outbox) *runner {
+	return &runner{
+		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
+		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.ServiceSpec{},
+		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
+	}
+}
+
+// post has f run by the runner's goroutine. It never waits.
+func (r *runner) post(f func()) {
+	r.mu.Lock()
+	r.mail = append(r.mail, f)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run returns once the context has ended and no call is under way any more.
+func (r *runner) run(ctx context.Context) error {
+	r.ctx = ctx
+	defer r.calls.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.wake:
+			r.mu.Lock()
+			mail := r.mail
+			r.mail = nil
+			r.mu.Unlock()
+			for _, f := range mail {
+				f()
+			}
+			r.pump()
+		}
+	}
+}
+
+// update is what a manager says of the node's tasks, decoded.
+type update struct {
+	full    bool
+	specs   []*api.SpecVersion
+	tasks   []*api.Task
+	removed []api.TaskID
+}
+
+// assign takes what a manager says.
+func (r *runner) assign(u *update) {
+	for _, s := range u.specs {
+		r.specs[specKey{s.ServiceID, s.Version}] = &s.Spec
+	}
+	if u.full {
+		r.full(u)
+	}
+	for _, t := range u.tasks {
+		r.assignOne(t)
+	}
+	for _, id := range u.removed {
+		r.unassign(r.tasks[id])
+	}
+	if len(u.tasks)+len(u.removed) > 0 {
+		r.dropSpecs()
+	}
+}
+
+// full takes everything away from the node that is not in the set.
+func (r *runner) full(u *update) {
+	keep := make(map[api.TaskID]bool, len(u.tasks))
+	for _, t := range u.tasks {
+		keep[t.ID] = true
+	}
+	r.told = true
+	for id, t := range r.tasks {
+		if !keep[id] {
+			r.unassign(t)
+		}
+	}
+}
+
+func (r *runner) assignOne(a *api.Task) {
+	t := r.task(a.ID)
+	if t.assigned != nil && a.Desired < t.assigned.Desired { // a manager that lags behind the last one
+		a.Desired = t.assigned.Desired
+	}
+	t.assigned = a
+	if spec := r.specs[specKey{a.ServiceID, a.SpecVersion}]; spec != nil {
+		t.spec = spec
+	}
+	switch {
+	case a.Status.State >= t.status.State:
+		t.status = a.Status
+	default:
+		// The manager does not know yet, or has lost what we said.
+		again := t.status
+		r.outbox.put(t.id, &again, false)
+	}
+	r.interrupt(t)
+	r.look(t)
+}
+
+func (r *runner) unassign(t *task) {
+	if t == nil {
+		return
+	}
+	t.assigned = nil
+	r.outbox.forget(t.id)
+	r.interrupt(t)
+	r.look(t)
+}
+
+// interrupt ends a wait for an image that nobody wants any more.
+func (r *runner) interrupt(t *task) {
+	if t.giveUp != nil && t.desired() >= api.TaskShutdown {
+		t.giveUp()
+	}
+}
+
+// dropSpecs forgets the specs without a task: a manager sends them again.
+func (r *runner) dropSpecs() {
+	used := map[specKey]bool{}
+	for _, t := range r.tasks {
+		if t.assigned != nil {
+			used[specKey{t.assigned.ServiceID, t.assigned.SpecVersion}] = true
+		}
+	}
+	for k := range r.specs {
+		if !used[k] {
+			delete(r.specs, k)
+		}
+	}
+}
+
+func (r *runner) task(id api.TaskID) *task {
+	t := r.tasks[id]
+	if t == nil {
+		t = &task{id: id}
+		r.tasks[id] = t
+	}
+	return t
+}
+
+// engineUp takes the list of what the engine has, and then what has happened
+// since the list was asked for.
+func (r *runner) engineUp(node docker.Node, list []docker.Container) {
+	found := map[api.TaskID]*docker.Container{}
+	for i := range list {
+		c := &list[i]
+		if first := found[c.Task]; c.Task == "" || first != nil {
+			r.log.Warn("container with the labels of a task that has another one; it is left alone", "container", c.Name, "task", c.Task)
+			continue
+		}
+		found[c.Task] = c
+		r.task(c.Task)
+	}
+	r.node, r.up = node, true
+	for id, t := range r.tasks {
+		t.replace(found[id])
+	}
+	early := r.early
+	r.early = nil
+	for i := range early {
+		r.apply(&early[i])
+	}
+	for _, t := range r.tasks {
+		r.look(t)
+	}
+}
+
+// engineDown leaves every task as it was last known.
+func (r *runner) engineDown() { r.up, r.early = false, nil }
+
+// happened takes an event of the engine.
+func (r *runner) happened(ev docker.Event) {
+	if !r.up {
+		r.early = append(r.early, ev)
+		return
+	}
+	if t := r.apply(&ev); t != nil {
+		r.look(t)
+	}
+}
+
+func (r *runner) apply(ev *docker.Event) *task {
+	t := r.tasks[ev.Task]
+	if t == nil && ev.Type == docker.EventCreated && ev.Task != "" {
+		t = r.task(ev.Task) // by a call whose answer never came
+	}
+	if t != nil {
+		t.happened(ev)
+	}
+	return t
+}
+
+// look decides about one task, and acts.
+func (r *runner) look(t *task) {
+	if !r.up || !r.told || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
+		return
+	}
+	d := decide(t.view())
+	r.report(t, d.status)
+	switch d.act {
+	case create, start, remove:
+		r.enqueue(t, d.act)
+	case stop:
+		r.stop(t)
+	case ask:
+		r.ask(t)
+	case forget:
+		delete(r.tasks, t.id)
+	}
+}
+
+// report hands a status on, if it is news. States in which a task stays for a
+// moment only may wait for company.
+func (r *runner) report(t *task, s *api.TaskStatus) {
+	if s = t.note(s, time.Now()); s == nil {
+		return
+	}
+	passing := s.State == api.TaskPreparing || s.State == api.TaskStarting
+	r.outbox.put(t.id, s, passing)
+	if s.State.Terminal() && s.Err != "" {
+		r.log.Info("task ended", "task", t.id, "state", s.State, "err", s.Err)
+	}
+}
+
+func (t *task) desired() api.TaskState {
+	if t.assigned == nil {
+		return api.TaskRemove
+	}
+	return t.assigned.Desired
+}

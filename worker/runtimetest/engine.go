@@ -1,0 +1,389 @@
+// Package runtimetest is a container engine that lives in memory. It behaves:
+// containers take their time, end, fail and vanish; the engine goes down, comes
+// back without them, hangs, and forgets images. Tests of the worker, and of
+// whatever has a worker in it, run on it without root and without a clock.
+package runtimetest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/worker/docker"
+)
+
+// Engine is a container engine in memory. It has the methods that a worker
+// wants of one; the others are for tests, in control.go.
+type Engine struct {
+	mu         sync.Mutex
+	host       string
+	containers map[string]*box // by ID
+	absent     map[string]error
+	pulled     map[string]int
+	watchers   map[*watcher]struct{}
+	down       bool
+	hung       chan struct{} // nil, or closed when the engine goes on
+	faults     map[string][]error
+	pace       time.Duration
+	serial     int
+	starting   int
+	busiest    int
+	conns      chan net.Conn
+}
+
+type box struct {
+	docker.Container
+	cluster  string
+	args     []string
+	checked  bool // has a health check
+	starts   int
+	sawExit  bool
+	stubborn bool
+	grace    time.Duration
+	ended    chan struct{}
+}
+
+type watcher struct {
+	cluster string
+	events  []docker.Event
+	wake    chan struct{}
+	gone    chan struct{}
+}
+
+// New makes an engine that has every image and takes no time.
+func New(host string) *Engine {
+	return &Engine{
+		host: host, containers: map[string]*box{}, absent: map[string]error{}, pulled: map[string]int{},
+		watchers: map[*watcher]struct{}{}, faults: map[string][]error{}, conns: make(chan net.Conn, 16),
+	}
+}
+
+// enter is the beginning of every call: it takes as long as the engine is slow
+// or hung, and fails as it was told to. On success the engine is locked.
+func (e *Engine) enter(ctx context.Context, call string) error {
+	e.mu.Lock()
+	hung, pace := e.hung, e.pace
+	e.mu.Unlock()
+	if hung != nil {
+		select {
+		case <-hung:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if slow := call == "create" || call == "start"; slow && pace > 0 {
+		select {
+		case <-time.After(pace / 2):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	e.mu.Lock()
+	if e.down {
+		e.mu.Unlock()
+		return api.Errorf(api.CodeUnavailable, "container engine memory://%s does not answer: is it running?", e.host)
+	}
+	if f := e.faults[call]; len(f) > 0 {
+		e.faults[call] = f[1:]
+		e.mu.Unlock()
+		return f[0]
+	}
+	return nil
+}
+
+// Describe tells of a machine with 4 cores and 8 GiB.
+func (e *Engine) Describe(ctx context.Context) (api.NodeDescription, error) {
+	if err := e.enter(ctx, "describe"); err != nil {
+		return api.NodeDescription{}, err
+	}
+	defer e.mu.Unlock()
+	return api.NodeDescription{
+		Hostname:  e.host,
+		Platform:  swarm.Platform{OS: "linux", Architecture: "x86_64"},
+		Resources: swarm.Resources{NanoCPUs: 4e9, MemoryBytes: 8 << 30},
+		Engine:    swarm.EngineDescription{EngineVersion: "memory"},
+	}, nil
+}
+
+// Watch calls handle for every event until the context ends or the engine goes down.
+func (e *Engine) Watch(ctx context.Context, cluster string, ready func(), handle func(docker.Event)) error {
+	if err := e.enter(ctx, "watch"); err != nil {
+		ready()
+		return err
+	}
+	w := &watcher{cluster: cluster, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	e.watchers[w] = struct{}{}
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.watchers, w)
+		e.mu.Unlock()
+	}()
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.gone:
+			return api.Errorf(api.CodeUnavailable, "container engine memory://%s broke off", e.host)
+		case <-w.wake:
+			e.mu.Lock()
+			events := w.events
+			w.events = nil
+			e.mu.Unlock()
+			for _, ev := range events {
+				handle(ev)
+			}
+		}
+	}
+}
+
+func (e *Engine) tell(b *box, ev docker.Event) {
+	ev.Container, ev.Task, ev.Name, ev.At = b.ID, b.Task, b.Name, time.Now()
+	for w := range e.watchers {
+		if w.cluster != b.cluster {
+			continue
+		}
+		w.events = append(w.events, ev)
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// List returns a cluster's containers, ordered by name.
+func (e *Engine) List(ctx context.Context, cluster string) ([]docker.Container, error) {
+	if err := e.enter(ctx, "list"); err != nil {
+		return nil, err
+	}
+	defer e.mu.Unlock()
+	return e.list(func(b *box) bool { return b.cluster == cluster }), nil
+}
+
+func (e *Engine) list(keep func(*box) bool) []docker.Container {
+	var out []docker.Container
+	for _, b := range e.containers {
+		if keep(b) {
+			out = append(out, b.Container)
+		}
+	}
+	slices.SortFunc(out, func(a, b docker.Container) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Strangers names the containers of other clusters.
+func (e *Engine) Strangers(ctx context.Context, cluster string) ([]string, error) {
+	if err := e.enter(ctx, "strangers"); err != nil {
+		return nil, err
+	}
+	defer e.mu.Unlock()
+	var names []string
+	for _, c := range e.list(func(b *box) bool { return b.cluster != cluster }) {
+		names = append(names, c.Name)
+	}
+	return names, nil
+}
+
+// EnsureImage has an absent image appear, or fails as MissingImage said.
+func (e *Engine) EnsureImage(ctx context.Context, name, _ string) error {
+	if err := e.enter(ctx, "pull"); err != nil {
+		return err
+	}
+	defer e.mu.Unlock()
+	name = docker.ImageName(name)
+	why, absent := e.absent[name]
+	if !absent {
+		return nil
+	}
+	e.pulled[name]++
+	if why != nil {
+		return why
+	}
+	delete(e.absent, name)
+	return nil
+}
+
+// Create makes a container of a plan that the real engine would get as well.
+func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) {
+	plan, err := docker.MakePlan(r)
+	if err != nil {
+		return "", err
+	}
+	if err := e.enter(ctx, "create"); err != nil {
+		return "", err
+	}
+	defer e.mu.Unlock()
+	if _, absent := e.absent[plan.Config.Image]; absent {
+		return "", fmt.Errorf("%w: %s", docker.ErrNoImage, plan.Config.Image)
+	}
+	for _, b := range e.containers {
+		if b.Name == plan.Name {
+			return b.ID, nil
+		}
+	}
+	e.serial++
+	b := &box{cluster: r.Cluster, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
+	b.ID, b.Name, b.Task, b.State = fmt.Sprintf("c%d", e.serial), plan.Name, r.Task.ID, docker.Created
+	for port, bindings := range plan.HostConfig.PortBindings {
+		for range bindings {
+			b.Ports = append(b.Ports, api.PortStatus{Protocol: port.Proto(), Target: uint32(port.Int()), Published: uint32(30000 + e.serial)})
+		}
+	}
+	e.containers[b.ID] = b
+	e.tell(b, docker.Event{Type: docker.EventCreated})
+	return b.ID, nil
+}
+
+// Start starts a container. What its arguments say then happens: "exit N", "stubborn".
+func (e *Engine) Start(ctx context.Context, id string) error {
+	e.mu.Lock()
+	e.starting++
+	e.busiest = max(e.busiest, e.starting)
+	e.mu.Unlock()
+	err := e.enter(ctx, "start")
+	if err != nil {
+		e.mu.Lock()
+	}
+	defer e.mu.Unlock()
+	e.starting--
+	if err != nil {
+		return err
+	}
+	b := e.containers[id]
+	switch {
+	case b == nil:
+		return fmt.Errorf("%w: %s", docker.ErrNoContainer, id)
+	case b.State == docker.Running:
+		return nil
+	}
+	e.begin(b)
+	return nil
+}
+
+func (e *Engine) begin(b *box) {
+	e.serial++
+	b.starts++
+	b.State, b.PID, b.ended, b.sawExit, b.Killed = docker.Running, 1000+e.serial, make(chan struct{}), false, false
+	if b.checked {
+		b.Health = docker.Checking
+	}
+	e.tell(b, docker.Event{Type: docker.EventStarted})
+	switch strings.Join(b.args, " ") {
+	case "stubborn":
+		b.stubborn = true
+	case "exit 0":
+		e.end(b, 0)
+	case "exit 1":
+		e.end(b, 1)
+	}
+}
+
+func (e *Engine) kill(b *box) {
+	b.Killed = true
+	e.tell(b, docker.Event{Type: docker.EventKilled})
+}
+
+func (e *Engine) end(b *box, code int) {
+	if b.State != docker.Running {
+		return
+	}
+	b.State, b.ExitCode, b.PID, b.EndedAt, b.sawExit = docker.Exited, code, 0, time.Now(), !e.down
+	close(b.ended)
+	e.tell(b, docker.Event{Type: docker.EventDied, ExitCode: code})
+}
+
+// Inspect returns a container by ID.
+func (e *Engine) Inspect(ctx context.Context, id string) (docker.Container, error) {
+	if err := e.enter(ctx, "inspect"); err != nil {
+		return docker.Container{}, err
+	}
+	defer e.mu.Unlock()
+	if b := e.containers[id]; b != nil {
+		return b.Container, nil
+	}
+	return docker.Container{}, fmt.Errorf("%w: %s", docker.ErrNoContainer, id)
+}
+
+// EndedItself reports whether the engine saw the container end without being told to.
+func (e *Engine) EndedItself(ctx context.Context, c docker.Container) (bool, error) {
+	if err := e.enter(ctx, "ended"); err != nil {
+		return false, err
+	}
+	defer e.mu.Unlock()
+	b := e.containers[c.ID]
+	return b != nil && b.sawExit && !b.Killed, nil
+}
+
+// Stop ends a container: at once with exit code 0, or after its grace period
+// with 137 if it is stubborn.
+func (e *Engine) Stop(ctx context.Context, id string) error {
+	if err := e.enter(ctx, "stop"); err != nil {
+		return err
+	}
+	defer e.mu.Unlock()
+	b := e.containers[id]
+	switch {
+	case b == nil:
+		return fmt.Errorf("%w: %s", docker.ErrNoContainer, id)
+	case b.State != docker.Running:
+		return nil
+	case !b.stubborn:
+		e.kill(b)
+		e.end(b, 0)
+		return nil
+	}
+	ended := b.ended
+	e.kill(b)
+	e.mu.Unlock()
+	var err error
+	select {
+	case <-time.After(b.grace):
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.mu.Lock()
+	if err == nil {
+		e.end(b, 137)
+	}
+	return err
+}
+
+// Remove removes a container, running or not.
+func (e *Engine) Remove(ctx context.Context, id string) error {
+	if err := e.enter(ctx, "remove"); err != nil {
+		return err
+	}
+	defer e.mu.Unlock()
+	if b := e.containers[id]; b != nil {
+		e.end(b, 137)
+		delete(e.containers, id)
+		e.tell(b, docker.Event{Type: docker.EventGone})
+	}
+	return nil
+}
+
+// Dial returns one end of a connection; Accept has the other.
+func (e *Engine) Dial(ctx context.Context) (net.Conn, error) {
+	if err := e.enter(ctx, "dial"); err != nil {
+		return nil, err
+	}
+	defer e.mu.Unlock()
+	a, b := net.Pipe()
+	select {
+	case e.conns <- b:
+		return a, nil
+	default:
+		return nil, errors.New("nobody accepts connections")
+	}
+}

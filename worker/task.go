@@ -1,0 +1,100 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/worker/docker"
+)
+
+// task is what the runner knows of one task.
+type task struct {
+	id api.TaskID
+	// assigned is nil for one that is not in the node's set: its container was
+	// found on the engine, or it has left the store.
+	assigned  *api.Task
+	spec      *api.ServiceSpec
+	status    api.TaskStatus
+	container *docker.Container
+	exit      cause
+
+	queued   bool
+	busy     bool   // a call to the engine is under way
+	giveUp   func() // ends the wait for an image; nil when there is none
+	pulls    int
+	failures int // calls that failed in a row and are tried again
+}
+
+func (t *task) view() *view {
+	v := &view{assigned: t.assigned != nil, state: t.status.State, container: t.container, exit: t.exit}
+	if v.assigned {
+		v.desired = t.assigned.Desired
+	}
+	return v
+}
+
+// observe takes what a call to the engine said of the container. Events may
+// have told more since, so a container never goes back to an earlier state.
+func (t *task) observe(c docker.Container) {
+	if old := t.container; old != nil && old.ID == c.ID && old.State > c.State {
+		return
+	}
+	if old := t.container; old != nil && old.ID == c.ID && old.Health > c.Health {
+		c.Health = old.Health
+	}
+	t.container = &c
+}
+
+// replace takes what the engine's own list says; nil is: there is no container.
+func (t *task) replace(c *docker.Container) {
+	same := c != nil && t.container != nil && c.ID == t.container.ID && c.State == t.container.State
+	if !same {
+		t.exit = unknown
+	}
+	t.container = c
+}
+
+// happened applies an event.
+func (t *task) happened(ev *docker.Event) {
+	if t.container == nil && ev.Type == docker.EventCreated {
+		t.container = &docker.Container{ID: ev.Container, Task: ev.Task, Name: ev.Name, State: docker.Created}
+	}
+	c := t.container
+	if c == nil || c.ID != ev.Container {
+		return
+	}
+	next := *c // what was handed out before stays as it was
+	switch ev.Type {
+	case docker.EventStarted:
+		next.State, next.Killed = docker.Running, false
+	case docker.EventKilled:
+		next.Killed = true
+	case docker.EventDied:
+		next.State, next.ExitCode, next.PID, next.EndedAt = docker.Exited, ev.ExitCode, 0, ev.At
+		t.exit = byItself
+		if c.Killed {
+			t.exit = byForce
+		}
+	case docker.EventOOM:
+		next.OOM = true
+	case docker.EventHealth:
+		next.Health = ev.Health
+	case docker.EventGone:
+		t.container = nil
+		return
+	}
+	t.container = &next
+}
+
+// note makes s the task's status, if it is news, and returns it complete.
+func (t *task) note(s *api.TaskStatus, now time.Time) *api.TaskStatus {
+	if s == nil || s.State <= t.status.State {
+		return nil
+	}
+	s.At = now
+	if c := t.container; c != nil {
+		s.Container = &api.ContainerStatus{ID: c.ID, PID: c.PID, ExitCode: c.ExitCode, Ports: c.Ports}
+	}
+	t.status = *s
+	return s
+}

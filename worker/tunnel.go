@@ -1,0 +1,53 @@
+package worker
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/swarmctl/swarmctl/api/wire"
+)
+
+// tunnel dials the manager back and joins the stream to the engine. It ends
+// when either side does, or with the session: whoever asked for it is behind
+// the same manager.
+func (s *session) tunnel(id string) {
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(s.ctx, "tunnel-id", id))
+	defer cancel()
+	stream, err := s.client.Tunnel(ctx)
+	if err != nil {
+		s.log.Warn("tunnel not opened", "tunnel", id, "err", err)
+		return
+	}
+	manager := wire.NewConn(stream, "tunnel "+id, cancel)
+	defer manager.Close()
+	engine, err := s.cfg.Engine.Dial(ctx)
+	if err != nil {
+		s.log.Warn("tunnel without an engine", "tunnel", id, "err", err)
+		return
+	}
+	defer engine.Close()
+	stop := context.AfterFunc(ctx, func() { _ = engine.Close() })
+	defer stop()
+	splice(manager, engine)
+}
+
+// splice copies both ways and passes the end of each direction on.
+func splice(a, b net.Conn) {
+	var wg sync.WaitGroup
+	wg.Go(func() { pour(a, b) })
+	wg.Go(func() { pour(b, a) })
+	wg.Wait()
+}
+
+func pour(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	if half, ok := to.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+		return
+	}
+	_ = to.Close()
+}

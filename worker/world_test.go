@@ -1,0 +1,350 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
+	"github.com/swarmctl/swarmctl/worker/docker"
+	"github.com/swarmctl/swarmctl/worker/runtimetest"
+)
+
+var _ Engine = (*runtimetest.Engine)(nil)
+var _ Engine = (*docker.Engine)(nil)
+
+const (
+	testNode    api.NodeID = "node1"
+	testCluster            = "cluster1"
+)
+
+// store is what the managers agree on: tasks, with the statuses that were
+// acknowledged. It holds the law that states only grow.
+type store struct {
+	mu      sync.Mutex
+	tasks   map[api.TaskID]*api.Task
+	specs   map[uint64]*api.ServiceSpec
+	batches int
+}
+
+// manager is one that serves sessions from the store.
+type manager struct {
+	wire.UnimplementedDispatcherServer
+	name     string
+	store    *store
+	listener *bufconn.Listener
+	server   *grpc.Server
+
+	mu       sync.Mutex
+	sessions map[*testSession]struct{}
+	hellos   int
+	refuse   error
+	mute     bool // answers nothing, as one that lost power
+	noAck    bool
+	goodbyes int
+	tunnels  map[string]chan net.Conn
+}
+
+type testSession struct {
+	stream wire.Dispatcher_SessionServer
+	mu     sync.Mutex
+	specs  map[uint64]bool
+}
+
+func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
+	hello, err := stream.Recv()
+	if err != nil || hello.GetHello() == nil {
+		return errors.New("no hello")
+	}
+	m.mu.Lock()
+	m.hellos++
+	refuse := m.refuse
+	s := &testSession{stream: stream, specs: map[uint64]bool{}}
+	m.sessions[s] = struct{}{}
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.sessions, s)
+		m.mu.Unlock()
+	}()
+	if refuse != nil {
+		return wire.ToStatus(refuse)
+	}
+	m.say(s, &wire.FromManager{Message: &wire.FromManager_Welcome{Welcome: &wire.Welcome{
+		SessionId: api.NewID(), Heartbeat: durationpb.New(500 * time.Millisecond), Cluster: &wire.ClusterInfo{ClusterId: testCluster},
+	}}})
+	m.assign(s, true, slices.Collect(maps.Keys(m.store.all()))...)
+	for {
+		in, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch in := in.GetMessage().(type) {
+		case *wire.FromNode_Heartbeat:
+			m.say(s, &wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{}}})
+		case *wire.FromNode_Status:
+			m.mu.Lock()
+			ack := !m.noAck && !m.mute
+			m.mu.Unlock()
+			if ack {
+				m.store.commit(in.Status)
+				m.say(s, &wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: in.Status.Seq}}})
+			}
+		case *wire.FromNode_Goodbye:
+			m.mu.Lock()
+			m.goodbyes++
+			m.mu.Unlock()
+			return nil
+		}
+	}
+}
+
+func (m *manager) Tunnel(stream wire.Dispatcher_TunnelServer) error {
+	id := metadata.ValueFromIncomingContext(stream.Context(), "tunnel-id")[0]
+	conn := wire.NewConn(stream, id, nil)
+	m.mu.Lock()
+	ch := m.tunnels[id]
+	m.mu.Unlock()
+	ch <- conn
+	<-conn.Done()
+	return nil
+}
+
+func (m *manager) say(s *testSession, msg *wire.FromManager) {
+	m.mu.Lock()
+	mute := m.mute
+	m.mu.Unlock()
+	if mute {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.stream.Send(msg)
+}
+
+func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
+	slices.Sort(ids)
+	a := &wire.Assignments{Full: full}
+	m.store.mu.Lock()
+	for _, id := range ids {
+		t := m.store.tasks[id]
+		if t == nil {
+			a.Removed = append(a.Removed, string(id))
+			continue
+		}
+		if !s.specs[t.SpecVersion] {
+			s.specs[t.SpecVersion] = true
+			spec, err := wire.EncodeSpec(&api.SpecVersion{ServiceID: t.ServiceID, Version: t.SpecVersion, Spec: *m.store.specs[t.SpecVersion]})
+			if err != nil {
+				panic(err)
+			}
+			a.Specs = append(a.Specs, spec)
+		}
+		a.Tasks = append(a.Tasks, wire.EncodeTask(t))
+	}
+	m.store.mu.Unlock()
+	m.say(s, &wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: a}})
+}
+
+func (s *store) all() map[api.TaskID]*api.Task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.tasks)
+}
+
+func (s *store) commit(b *wire.StatusBatch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.batches++
+	for _, w := range b.Statuses {
+		id, status, err := wire.DecodeTaskStatus(w)
+		if err != nil {
+			panic(err)
+		}
+		if t := s.tasks[id]; t != nil && status.State > t.Status.State {
+			next := *t
+			next.Status = status
+			s.tasks[id] = &next
+		}
+	}
+}
+
+// world is a worker with its engine and its managers, in a synctest bubble.
+type world struct {
+	*testing.T
+	engine   *runtimetest.Engine
+	store    *store
+	managers []*manager
+	suspects sync.Map
+	w        *Worker
+	cfg      func(*Config)
+	stop     func() error
+}
+
+func inWorld(t *testing.T, managers int, f func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, engine: runtimetest.New("host1"), store: &store{tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}}}
+		for i := range managers {
+			w.managers = append(w.managers, w.manager("m"+strconv.Itoa(i+1)))
+		}
+		f(w)
+		w.kill()
+		for _, m := range w.managers {
+			m.server.Stop()
+		}
+		synctest.Wait()
+	})
+}
+
+func (w *world) manager(name string) *manager {
+	m := &manager{
+		name: name, store: w.store, listener: bufconn.Listen(1 << 20), server: grpc.NewServer(),
+		sessions: map[*testSession]struct{}{}, tunnels: map[string]chan net.Conn{},
+	}
+	wire.RegisterDispatcherServer(m.server, m)
+	go func() { _ = m.server.Serve(m.listener) }()
+	return m
+}
+
+func (w *world) config() Config {
+	cfg := Config{
+		NodeID: testNode, ClusterID: testCluster, Engine: w.engine,
+		Dial: func(_ context.Context, addr string) (*grpc.ClientConn, error) {
+			i, _ := strconv.Atoi(addr)
+			return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+					return w.managers[i].listener.DialContext(ctx)
+				}))
+		},
+		Managers: func() (peers []*wire.Peer) {
+			for i, m := range w.managers {
+				peers = append(peers, &wire.Peer{NodeId: m.name, Addr: strconv.Itoa(i)})
+			}
+			return peers
+		},
+		Suspect: func(id api.NodeID) bool { _, ok := w.suspects.Load(id); return ok },
+	}
+	if w.cfg != nil {
+		w.cfg(&cfg)
+	}
+	return cfg
+}
+
+// start starts a daemon's worker; stop and kill end it.
+func (w *world) start() {
+	w.Helper()
+	wk, err := New(w.config())
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- wk.Run(ctx) }()
+	w.w = wk
+	var once sync.Once
+	var result error
+	w.stop = func() error {
+		once.Do(func() { cancel(); result = <-done })
+		return result
+	}
+}
+
+func (w *world) kill() {
+	if w.stop != nil {
+		_ = w.stop()
+	}
+}
+
+// settle waits until nothing happens any more, heartbeats aside.
+func (w *world) settle() {
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+}
+
+func (w *world) spec(args ...string) *api.ServiceSpec {
+	return &api.ServiceSpec{
+		Annotations:  swarm.Annotations{Name: "web"},
+		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "app:1", Args: args}},
+	}
+}
+
+// add gives the node a task.
+func (w *world) add(id api.TaskID, spec *api.ServiceSpec, desired api.TaskState) {
+	w.store.mu.Lock()
+	version := uint64(len(w.store.specs) + 1)
+	w.store.specs[version] = spec
+	w.store.tasks[id] = &api.Task{ID: id, ServiceID: "service1", Slot: len(w.store.tasks) + 1, NodeID: testNode, SpecVersion: version, Desired: desired, Status: api.TaskStatus{State: api.TaskAssigned}}
+	w.store.mu.Unlock()
+	w.tell(id)
+}
+
+func (w *world) run(id api.TaskID, args ...string) { w.add(id, w.spec(args...), api.TaskRunning) }
+
+func (w *world) want(id api.TaskID, desired api.TaskState) {
+	w.store.mu.Lock()
+	t := *w.store.tasks[id]
+	t.Desired = desired
+	w.store.tasks[id] = &t
+	w.store.mu.Unlock()
+	w.tell(id)
+}
+
+func (w *world) drop(id api.TaskID) {
+	w.store.mu.Lock()
+	delete(w.store.tasks, id)
+	w.store.mu.Unlock()
+	w.tell(id)
+}
+
+func (w *world) tell(ids ...api.TaskID) {
+	for _, m := range w.managers {
+		m.mu.Lock()
+		sessions := slices.Collect(maps.Keys(m.sessions))
+		m.mu.Unlock()
+		for _, s := range sessions {
+			m.assign(s, false, ids...)
+		}
+	}
+}
+
+func (w *world) status(id api.TaskID) api.TaskStatus {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	return w.store.tasks[id].Status
+}
+
+func (w *world) expect(id api.TaskID, state api.TaskState, err string) {
+	w.Helper()
+	if s := w.status(id); s.State != state || s.Err != err {
+		w.Errorf("task %s is %v %q, want %v %q", id, s.State, s.Err, state, err)
+	}
+}
+
+func (w *world) expectContainers(want string) {
+	w.Helper()
+	var got []string
+	for _, c := range w.engine.Containers() {
+		got = append(got, fmt.Sprintf("%s %s", c.Task, c.State))
+	}
+	slices.Sort(got)
+	if s := fmt.Sprint(got); s != want {
+		w.Errorf("containers %s, want %s", s, want)
+	}
+}
