@@ -1,0 +1,308 @@
+package dispatcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+func TestNodeGetsItsTasksThenChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1", "n2")
+		s.service("web", "n1", "t1", "t2")
+		s.service("other", "n2", "x1")
+		r := newRig(t, s)
+		w := r.open("n1")
+		welcome, full := w.greeted()
+		if welcome.Cluster.ClusterId != "c" || welcome.Cluster.Managers[0].Addr != "10.0.0.1:2377" || string(welcome.Cluster.GossipKeys[0]) != "key" || welcome.Cluster.GossipPeers[0] != "10.0.0.1" {
+			t.Errorf("welcome %v", welcome)
+		}
+		if len(full.Tasks) != 2 || len(full.Specs) != 1 || full.Specs[0].ServiceId != "web" {
+			t.Errorf("full set %v", full)
+		}
+		n := s.View().Node("n1")
+		if st := n.Status; st.State != api.NodeReady || st.Session != welcome.SessionId || st.SessionManager != "m1" || st.Addr != "10.0.0.9" || n.Description.Hostname != "n1" {
+			t.Errorf("node %+v", n)
+		}
+
+		// The spec is known: a third task comes without it. The first two change.
+		s.tasks("web", "n1", "t3")
+		if a := w.next().GetAssignments(); a.Full || len(a.Specs) != 0 || len(a.Tasks) != 1 || a.Tasks[0].Id != "t3" {
+			t.Errorf("change %v", a)
+		}
+		s.put(state.Op{DesireTasks: []state.Desire{{Task: "t1", State: api.TaskShutdown}}}, state.Op{DeleteTasks: []api.TaskID{"t2"}})
+		if a := w.next().GetAssignments(); len(a.Tasks) != 1 || api.TaskState(a.Tasks[0].Desired) != api.TaskShutdown || !slices.Equal(a.Removed, []string{"t2"}) {
+			t.Errorf("change %v", a)
+		}
+	})
+}
+
+func TestNodesOwnWordsDoNotComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		s.service("web", "n1", "t1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		w.report(7, "t1", api.TaskRunning)
+		if ack := w.next().GetStatusAck(); ack.GetSeq() != 7 {
+			t.Fatalf("got %v", ack)
+		}
+		if got := s.View().Task("t1").Status; got.State != api.TaskRunning || got.Message != "started" {
+			t.Errorf("status %+v", got)
+		}
+		synctest.Wait()
+		if len(w.queue) != 0 {
+			t.Errorf("the node is told %v", <-w.queue)
+		}
+	})
+}
+
+func (w *worker) report(seq uint64, id string, s api.TaskState) {
+	w.t.Helper()
+	w.send(&wire.FromNode{Message: &wire.FromNode_Status{Status: &wire.StatusBatch{Seq: seq, Statuses: []*wire.TaskStatus{
+		{TaskId: id, State: uint32(s), Message: "started"},
+	}}}})
+}
+
+func TestNodeCanReportOnlyWhatIsItsOwnAndMakesSense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1", "n2")
+		s.service("web", "n2", "t1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		w.report(1, "t1", api.TaskFailed)   // another node's
+		w.report(2, "t1", api.TaskOrphaned) // not for a node to say
+		w.report(3, "", api.TaskRunning)
+		for {
+			if w.next().GetStatusAck().GetSeq() == 3 {
+				break
+			}
+		}
+		if got := s.View().Task("t1").Status.State; got != api.TaskAssigned {
+			t.Errorf("state %s", got)
+		}
+	})
+}
+
+func TestReportsOfManyNodesShareProposals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		r := newRig(t, s)
+		var workers []*worker
+		for i := range 40 {
+			id := api.NodeID(fmt.Sprintf("w%02d", i))
+			s.put(state.Op{PutNode: &api.Node{ID: id}})
+			w := r.open(id)
+			w.greeted()
+			workers = append(workers, w)
+		}
+		s.service("web", "w00", "t0")
+		for _, w := range workers[1:] {
+			s.tasks("web", w.id, api.TaskID("t-"+w.id))
+		}
+		// No leader for a while: reports wait, and are not lost.
+		s.set(func() { s.err = api.Errorf(api.CodeUnavailable, "no leader") })
+		before := s.proposals()
+		for _, w := range workers[1:] {
+			w.report(1, "t-"+string(w.id), api.TaskRunning)
+		}
+		synctest.Wait()
+		s.set(func() { s.err = nil })
+		for _, w := range workers[1:] {
+			for w.next().GetStatusAck() == nil {
+			}
+			if got := s.View().Task(api.TaskID("t-" + w.id)).Status.State; got != api.TaskRunning {
+				t.Fatalf("acknowledged, and is %s", got)
+			}
+		}
+		if n := s.proposals() - before; n > 2*reportsInFlight {
+			t.Errorf("%d proposals for 39 reports", n)
+		}
+	})
+}
+
+func TestRemovedNodeIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		r := newRig(t, s)
+		const want = "is not a member: it was removed; join again"
+		if err := r.open("stranger").end(); !errors.Is(err, api.ErrForbidden) || !bytes.Contains([]byte(err.Error()), []byte(want)) {
+			t.Errorf("stranger: %v", err)
+		}
+		w := r.open("n1")
+		w.greeted()
+		s.put(state.Op{DeleteNode: &state.DeleteNode{ID: "n1"}})
+		if err := w.end(); !errors.Is(err, api.ErrForbidden) {
+			t.Errorf("removed: %v", err)
+		}
+		r.forgets("n1")
+	})
+}
+
+func (r *rig) forgets(id api.NodeID) {
+	r.t.Helper()
+	synctest.Wait()
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	if r.d.sessions[id] != nil {
+		r.t.Errorf("the session of %s is still kept", id)
+	}
+}
+
+func TestNewSessionReplacesTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		r := newRig(t, s)
+		first := r.open("n1")
+		first.greeted()
+		second := r.open("n1")
+		second.greeted()
+		if err := first.end(); !errors.Is(err, api.ErrOutdated) {
+			t.Errorf("first: %v", err)
+		}
+		// The node moves to another manager.
+		s.put(state.Op{ObserveNode: &state.ObserveNode{ID: "n1", Status: &api.NodeStatus{State: api.NodeReady, Session: "elsewhere", SessionManager: "m2"}}})
+		if err := second.end(); !errors.Is(err, api.ErrOutdated) {
+			t.Errorf("second: %v", err)
+		}
+		r.forgets("n1")
+		time.Sleep(time.Minute)
+		if st := s.View().Node("n1").Status; st.SessionLost || st.Session != "elsewhere" {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
+
+// A manager that lags behind the leader must not send a set of tasks from
+// before the session: the node would remove what it has only just been given.
+func TestLaggingManagerWaitsBeforeItTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		r := newRig(t, s)
+		s.set(func() { s.lag = true })
+		w := r.open("n1")
+		time.Sleep(time.Second)
+		if len(w.queue) != 0 {
+			t.Fatalf("told too early: %v", <-w.queue)
+		}
+		s.catchUp()
+		w.greeted()
+	})
+}
+
+func TestNodeIsToldOfItsSpecAndTheManagers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1", "n2")
+		r := newRig(t, s)
+		w, other := r.open("n1"), r.open("n2")
+		w.greeted()
+		other.greeted()
+		n := *s.View().Node("n1")
+		n.Spec.Labels = map[string]string{"zone": "a"}
+		s.put(state.Op{PutNode: &n})
+		if c := w.next().GetCluster(); !bytes.Contains(c.GetNodeSpecJson(), []byte("zone")) {
+			t.Errorf("got %v", c)
+		}
+		s.put(state.Op{PutNode: &api.Node{ID: "m2", ManagerAddr: "10.0.0.2:2377"}})
+		for _, w := range []*worker{w, other} {
+			if c := w.next().GetCluster(); len(c.GetManagers()) != 2 {
+				t.Errorf("%s: got %v", w.id, c)
+			}
+		}
+		synctest.Wait()
+		if len(other.queue) != 0 {
+			t.Errorf("told once too often: %v", <-other.queue)
+		}
+	})
+}
+
+func TestDescriptionIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		w.send(&wire.FromNode{Message: &wire.FromNode_DescriptionJson{DescriptionJson: []byte(`{"Hostname":"renamed"}`)}})
+		time.Sleep(time.Second)
+		n := s.View().Node("n1")
+		if n.Description.Hostname != "renamed" || n.Status.SessionLost {
+			t.Errorf("node %+v", n)
+		}
+		w.send(&wire.FromNode{Message: &wire.FromNode_DescriptionJson{DescriptionJson: []byte(`{`)}})
+		if err := w.end(); !errors.Is(err, api.ErrInvalid) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestTunnel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1", "thief")
+		r := newRig(t, s)
+		if _, err := r.d.OpenTunnel(t.Context(), "n1"); !errors.Is(err, api.ErrUnavailable) {
+			t.Errorf("without a session: %v", err)
+		}
+		w := r.open("n1")
+		w.greeted()
+		go w.echo(t)
+		conn, err := r.d.OpenTunnel(t.Context(), "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		big := bytes.Repeat([]byte("x"), 300_000)
+		go func() {
+			_, _ = conn.Write(big)
+			_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+		}()
+		if got, err := io.ReadAll(conn); err != nil || !bytes.Equal(got, big) {
+			t.Errorf("%d bytes came back, %v", len(got), err)
+		}
+		_ = conn.Close()
+	})
+}
+
+// echo dials back once and sends what it gets; a thief tries before.
+func (w *worker) echo(t *testing.T) {
+	id := w.next().GetOpenTunnel().GetId()
+	thief := metadata.AppendToOutgoingContext(t.Context(), "peer", "thief", "tunnel-id", id)
+	if stream, err := w.rig.dial().Tunnel(thief); err != nil {
+		t.Error(err)
+	} else if _, err := stream.Recv(); !errors.Is(wire.FromStatus(err), api.ErrNotFound) {
+		t.Errorf("a thief got %v", err)
+	}
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), "peer", string(w.id), "tunnel-id", id))
+	stream, err := w.rig.dial().Tunnel(ctx)
+	if err != nil {
+		t.Error(err)
+		cancel()
+		return
+	}
+	conn := wire.NewConn(stream, "test", cancel)
+	_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
+	_ = conn.Close()
+	<-conn.Done()
+}
+
+func TestTunnelThatNobodyDials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		r := newRig(t, s)
+		w := r.open("n1")
+		w.greeted()
+		start := time.Now()
+		if _, err := r.d.OpenTunnel(t.Context(), "n1"); !errors.Is(err, api.ErrUnavailable) || time.Since(start) != tunnelTimeout {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
+}

@@ -1,0 +1,198 @@
+package dispatcher
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+const (
+	// reportsInFlight is how many proposals of reports may be under way at
+	// once: more keep the store busy while one is on its way, fewer coalesce more.
+	reportsInFlight = 4
+	// reportsPerProposal bounds the size of one proposal.
+	reportsPerProposal = 2000
+	// maxText bounds what a node may write into a status, in bytes.
+	maxText = 4 << 10
+	// retryPause is the pause after a failed proposal.
+	retryPause = 200 * time.Millisecond
+)
+
+// reportQueue is what one session has reported and the store does not have
+// yet. A session is in one proposal at a time: its words stay in order.
+type reportQueue struct {
+	reports []state.Report
+	seq     uint64 // of the last batch in reports
+	waiting bool   // in the reporter's line, or in a proposal
+}
+
+// reporter gathers the reports of all sessions into few proposals: whatever
+// comes in while reportsInFlight of them are under way goes into the next one.
+type reporter struct {
+	d     *Dispatcher
+	mu    sync.Mutex
+	line  []*session
+	wake  chan struct{}
+	slots chan struct{}
+}
+
+func newReporter(d *Dispatcher) *reporter {
+	return &reporter{d: d, wake: make(chan struct{}, 1), slots: make(chan struct{}, reportsInFlight)}
+}
+
+// add queues a batch. Entries that make no sense are left out and logged: the
+// node could only send them again, and would never get past them.
+func (r *reporter) add(s *session, batch *wire.StatusBatch) {
+	reports := make([]state.Report, 0, len(batch.GetStatuses()))
+	for _, m := range batch.GetStatuses() {
+		report, err := toReport(s.node, m)
+		if err != nil {
+			r.d.cfg.Log.Warn("report refused", "node", s.node, "error", err)
+			continue
+		}
+		reports = append(reports, report)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := &s.reports
+	q.reports = append(q.reports, reports...)
+	q.seq = max(q.seq, batch.GetSeq())
+	r.enqueue(s)
+}
+
+func (r *reporter) enqueue(s *session) {
+	if s.reports.waiting {
+		return
+	}
+	s.reports.waiting = true
+	r.line = append(r.line, s)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func toReport(node api.NodeID, m *wire.TaskStatus) (state.Report, error) {
+	id, status, err := wire.DecodeTaskStatus(m)
+	if err != nil {
+		return state.Report{}, err
+	}
+	if status.State < api.TaskAccepted || status.State > api.TaskRejected {
+		return state.Report{}, api.Errorf(api.CodeInvalid, "task %s: a node cannot report state %s", id, status.State)
+	}
+	status.Message, status.Err = clip(status.Message), clip(status.Err)
+	return state.Report{Task: id, Status: status, From: node}, nil
+}
+
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return s[:maxText] + "..."
+}
+
+func (r *reporter) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait() // proposals end with ctx
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r.slots <- struct{}{}:
+		}
+		p, ok := r.next(ctx)
+		if !ok {
+			return
+		}
+		wg.Go(func() {
+			defer func() { <-r.slots }()
+			r.propose(ctx, p)
+		})
+	}
+}
+
+// proposal is the reports of some sessions.
+type proposal struct {
+	reports  []state.Report
+	sessions []*session
+	seqs     []uint64
+}
+
+// next waits until a session has something to report.
+func (r *reporter) next(ctx context.Context) (proposal, bool) {
+	for {
+		if p := r.gather(); len(p.sessions) > 0 {
+			return p, true
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return proposal{}, false
+		}
+	}
+}
+
+func (r *reporter) gather() proposal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var p proposal
+	for len(r.line) > 0 && len(p.reports) < reportsPerProposal {
+		s := r.line[0]
+		r.line = r.line[1:]
+		p.reports = append(p.reports, s.reports.reports...)
+		p.sessions = append(p.sessions, s)
+		p.seqs = append(p.seqs, s.reports.seq)
+		s.reports.reports = nil
+	}
+	return p
+}
+
+// propose writes a proposal, however long there is no leader: reports that
+// were overtaken meanwhile are stale, and the store passes over them.
+func (r *reporter) propose(ctx context.Context, p proposal) {
+	for len(p.reports) > 0 {
+		err := r.try(ctx, p.reports)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.d.cfg.Log.Warn("reports not written; trying again", "reports", len(p.reports), "error", err)
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+	for i, s := range p.sessions {
+		s.mark(func(pd *pending) { pd.acked = max(pd.acked, p.seqs[i]) })
+	}
+	r.release(p.sessions)
+}
+
+func (r *reporter) try(ctx context.Context, reports []state.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	result, err := r.d.cfg.Store.Propose(ctx, r.d.command(state.Op{ReportTasks: reports}))
+	if err != nil {
+		return err
+	}
+	return result.Err()
+}
+
+// release lets sessions that have reported more meanwhile queue again.
+func (r *reporter) release(sessions []*session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range sessions {
+		s.reports.waiting = false
+		if len(s.reports.reports) > 0 {
+			r.enqueue(s)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package dispatcher
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// serve carries a session over its stream until either ends. Receiving has its
+// own goroutine, which ends with the stream, that is, with this method's
+// return: a node that does not read must still be heard.
+func (d *Dispatcher) serve(s *session, stream wire.Dispatcher_SessionServer) error {
+	defer d.leave(s)
+	go d.receive(s, stream)
+	w := &sender{d: d, s: s, stream: stream, told: newTold(s.node)}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-s.wake:
+			if err := w.flush(s.take()); err != nil {
+				return err
+			}
+		case <-s.ended:
+			return s.err
+		case <-d.stopped:
+			return errStopping
+		}
+	}
+}
+
+func (d *Dispatcher) receive(s *session, stream wire.Dispatcher_SessionServer) {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			err = nil
+		} else if err == nil {
+			var done bool
+			if done, err = d.handle(s, m); !done {
+				continue
+			}
+		}
+		s.end(err)
+		return
+	}
+}
+
+// leave is the end of a session's stream. The session stays for a timeout, so
+// that its node may come back, unless nothing more is to be known of it: it is
+// lost already, or its node is gone or lives elsewhere.
+func (d *Dispatcher) leave(s *session) {
+	s.streaming.Store(false)
+	known := s.knownLost()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sessions[s.node] == s && (known || standing(d.view, s) != nil) {
+		delete(d.sessions, s.node)
+	}
+}
+
+// handle takes one message of the node; done says that it was the last.
+func (d *Dispatcher) handle(s *session, m *wire.FromNode) (done bool, err error) {
+	s.heard.Store(true)
+	switch m := m.GetMessage().(type) {
+	case *wire.FromNode_Heartbeat:
+		s.mark(func(p *pending) { p.beat = true })
+	case *wire.FromNode_Status:
+		d.reports.add(s, m.Status)
+	case *wire.FromNode_DescriptionJson:
+		var desc api.NodeDescription
+		if err := json.Unmarshal(m.DescriptionJson, &desc); err != nil {
+			return true, api.Errorf(api.CodeInvalid, "description of node %s: %v", s.node, err)
+		}
+		s.describe(&desc)
+	case *wire.FromNode_Goodbye:
+		d.goodbye(s)
+		return true, nil
+	default:
+		return true, api.Errorf(api.CodeInvalid, "message %T has no place within a session", m)
+	}
+	return false, nil
+}
+
+// sender is the sending half of a session's stream.
+type sender struct {
+	d      *Dispatcher
+	s      *session
+	stream wire.Dispatcher_SessionServer
+	told   *told
+	info   *wire.ClusterInfo
+}
+
+func (w *sender) begin() error {
+	view, shared := w.d.current()
+	if err := standing(view, w.s); err != nil {
+		return err
+	}
+	m, err := w.d.welcome(w.s, view.Node(w.s.node), shared)
+	if err != nil {
+		return err
+	}
+	w.info = m.GetWelcome().GetCluster()
+	if err := w.stream.Send(m); err != nil {
+		return err
+	}
+	list, err := w.told.full(view)
+	if err != nil {
+		return err
+	}
+	return w.assign(list)
+}
+
+// flush sends what is pending. Acknowledgements and heartbeats go first: they
+// are small, and the node waits for them.
+func (w *sender) flush(p pending) error {
+	if p.acked > 0 {
+		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: p.acked}}}); err != nil {
+			return err
+		}
+	}
+	if p.beat {
+		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{}}}); err != nil {
+			return err
+		}
+	}
+	for _, id := range p.tunnels {
+		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_OpenTunnel{OpenTunnel: &wire.OpenTunnel{Id: id}}}); err != nil {
+			return err
+		}
+	}
+	view, shared := w.d.current()
+	if p.node || p.info {
+		if err := w.lookAtNode(view, shared); err != nil {
+			return err
+		}
+	}
+	if p.resync {
+		p.tasks = w.told.everything(view)
+	}
+	list, err := w.told.changes(view, p.tasks)
+	if err != nil {
+		return err
+	}
+	return w.assign(list)
+}
+
+func (w *sender) assign(list []*wire.Assignments) error {
+	for _, a := range list {
+		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: a}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *sender) lookAtNode(view *state.View, shared *sharedInfo) error {
+	if err := standing(view, w.s); err != nil {
+		return err
+	}
+	n := view.Node(w.s.node)
+	if n.Status.SessionLost {
+		w.s.contradicted()
+	}
+	info, err := shared.forNode(n)
+	if err != nil || proto.Equal(info, w.info) {
+		return err
+	}
+	w.info = info
+	return w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Cluster{Cluster: info}})
+}

@@ -1,0 +1,131 @@
+package dockerapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// Role is what this node is at the moment.
+type Role int
+
+// The roles of a node, as far as the API is concerned.
+const (
+	Inactive Role = iota // member of no cluster
+	Worker               // member that holds no replicated state
+	Manager              // holds the state, and is not the leader
+	Leader               // the manager that writes the state
+)
+
+// Node is the daemon itself: its membership, which no command to the store
+// can change, since there is no store before it.
+type Node interface {
+	// ID is this node's ID; empty when Inactive.
+	ID() api.NodeID
+	// Role is asked anew for every request.
+	Role() Role
+	// Init makes a cluster of this node alone and returns the node's ID once
+	// it is its leader. Errors: conflict if the node is a member already.
+	Init(ctx context.Context, req swarm.InitRequest) (api.NodeID, error)
+	// Join makes this node a member, and returns when it is ready.
+	Join(ctx context.Context, req swarm.JoinRequest) error
+	// Leave ends the membership. Without force a manager refuses where its
+	// going would cost the cluster its quorum.
+	Leave(ctx context.Context, force bool) error
+	// Info says what the node knows of itself: NodeID, NodeAddr,
+	// LocalNodeState, ControlAvailable, Error, RemoteManagers. On a manager
+	// the API adds Cluster, Nodes and Managers from the state.
+	Info(ctx context.Context) swarm.Info
+}
+
+// Store is the replicated state. It is used only while Node says Manager or
+// Leader; a call that comes too late must fail and not panic.
+type Store interface {
+	// ReadView returns a view that has seen every write acknowledged before
+	// the call. Errors: api.ErrNotLeader; unavailable.
+	ReadView(ctx context.Context) (*state.View, error)
+	// View returns what this manager knows now; nil if it is none.
+	View() *state.View
+	// Follow returns a view and its later changes; nil, nil if this node is no manager.
+	Follow() (*state.View, *state.Cursor)
+	// Propose returns once the command is committed and applied. Its error is
+	// the command's (state.Result.Err), or not leader, or unavailable.
+	Propose(ctx context.Context, cmd state.Command) (state.Result, error)
+}
+
+// Tunnel reaches the engines of other nodes.
+type Tunnel interface {
+	// Engine returns a raw connection to the container engine of a node, this
+	// one included. It gives up when ctx ends.
+	Engine(ctx context.Context, node api.NodeID) (net.Conn, error)
+}
+
+// Config is what the API is made of.
+type Config struct {
+	Node   Node
+	Store  Store
+	Tunnel Tunnel
+	// Forward hands a request to the leader and streams the answer back. It is
+	// called only while Node says Manager. It should wait a moment for a
+	// leader to be elected, since the caller can do no better, and answer 503
+	// where there is none. The leader's end of it serves API.Forwarded.
+	Forward http.Handler
+	// DialEngine connects to the container engine of this host.
+	DialEngine func(ctx context.Context) (net.Conn, error)
+	// Explain says of the nodes that a waiting task could have why each does not take it.
+	Explain func(*state.View, *api.Task) []api.NodeReason
+	// NewToken makes a join token that pins the cluster's root certificate.
+	NewToken func(rootPEM []byte) string
+	// Version of this program, told by /version and /info.
+	Version string
+	// LogPatience is how long the logs of a node that does not answer are
+	// waited for before the others go on without it. Longer: fewer partial
+	// logs from busy nodes; shorter: a dead node holds up the reader less.
+	// 0 is 3 s.
+	LogPatience time.Duration
+	// RegistryPatience is how long the look-up of an image's digest may take.
+	// Clients ask for it before they create a service and go on without it, so
+	// a registry that is out of reach must not hold them up. Longer: digests
+	// from slow registries too; shorter: less to wait where there is none.
+	// 0 is 2 s.
+	RegistryPatience time.Duration
+	// NewID and Now are api.NewID and time.Now unless set.
+	NewID func() string
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+func (c *Config) complete() error {
+	for name, missing := range map[string]bool{
+		"Node": c.Node == nil, "Store": c.Store == nil, "Tunnel": c.Tunnel == nil, "Forward": c.Forward == nil,
+		"DialEngine": c.DialEngine == nil, "NewToken": c.NewToken == nil, "Explain": c.Explain == nil,
+	} {
+		if missing {
+			return errors.New("dockerapi: Config." + name + " is missing")
+		}
+	}
+	if c.NewID == nil {
+		c.NewID = api.NewID
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.LogPatience == 0 {
+		c.LogPatience = 3 * time.Second
+	}
+	if c.RegistryPatience == 0 {
+		c.RegistryPatience = 2 * time.Second
+	}
+	return nil
+}

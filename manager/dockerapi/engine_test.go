@@ -1,0 +1,224 @@
+package dockerapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// engine is a container engine that behaves, as far as these tests look.
+func engine(t *testing.T) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Api-Version", "1.43")
+		w.Header().Set("Ostype", "linux")
+		_, _ = io.WriteString(w, "OK")
+	})
+	mux.HandleFunc("GET /v1.41/version", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"Version":"24.0","Components":[{"Name":"Engine","Version":"24.0"}],"Novel":"kept"}`)
+	})
+	mux.HandleFunc("GET /v1.41/info", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"Name":"h1","Swarm":{"LocalNodeState":"inactive"},"Novel":"kept"}`)
+	})
+	mux.HandleFunc("POST /v1.41/exec/{id}/start", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // as the engine does
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprint(rw, "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		_ = rw.Flush()
+		input, _ := io.ReadAll(rw) // to the end: the client closes its half
+		_, _ = fmt.Fprintf(conn, "got %s", input)
+	})
+	return mux
+}
+
+func TestExecPassesThroughWithBothHalvesOfTheConnection(t *testing.T) {
+	c := start(t, engine(t))
+	res, err := c.docker.ContainerExecAttach(t.Context(), "e1", container.ExecAttachOptions{})
+	c.must(err)
+	defer res.Close()
+	_, err = io.WriteString(res.Conn, "hello")
+	c.must(err)
+	c.must(res.CloseWrite())
+	got, err := io.ReadAll(res.Reader)
+	c.must(err)
+	if string(got) != "got hello" {
+		t.Errorf("the engine's answer is %q", got)
+	}
+}
+
+func TestStreamsPassThroughAsTheyCome(t *testing.T) {
+	mux, next := engine(t), make(chan string)
+	mux.HandleFunc("GET /v1.41/containers/{id}/logs", func(w http.ResponseWriter, _ *http.Request) {
+		for s := range next {
+			_, _ = io.WriteString(w, s)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	c := start(t, mux)
+	go func() { next <- "one\n" }()
+	logs, err := c.docker.ContainerLogs(t.Context(), "x", container.LogsOptions{ShowStdout: true, Follow: true})
+	c.must(err)
+	defer logs.Close()
+	lines := bufio.NewScanner(logs)
+	for _, s := range []string{"one", "two", "three"} { // each is read before the next is sent
+		if s != "one" {
+			next <- s + "\n"
+		}
+		if !lines.Scan() || lines.Text() != s {
+			t.Fatalf("read %q, want %q", lines.Text(), s)
+		}
+	}
+	close(next)
+}
+
+func TestInfoAndVersionAreTheEnginesWithOursAdded(t *testing.T) {
+	c := start(t, engine(t))
+	c.node.info = swarm.Info{NodeID: "node1", LocalNodeState: swarm.LocalNodeStateActive, ControlAvailable: true}
+	var info struct {
+		Name, Novel string
+		Swarm       swarm.Info
+	}
+	c.must(json.Unmarshal([]byte(c.get("/v1.41/info")), &info))
+	if info.Name != "h1" || info.Novel != "kept" || info.Swarm.NodeID != "node1" || !info.Swarm.ControlAvailable {
+		t.Errorf("info: %+v", info)
+	}
+	v, err := c.docker.ServerVersion(t.Context())
+	c.must(err)
+	if v.Version != "24.0" || len(v.Components) != 2 || v.Components[1].Version != "v0.test" {
+		t.Errorf("version: %+v", v)
+	}
+	ping, err := c.docker.Ping(t.Context())
+	c.must(err)
+	if ping.APIVersion != "1.43" || ping.SwarmStatus == nil || !ping.SwarmStatus.ControlAvailable {
+		t.Errorf("ping: %+v", ping)
+	}
+}
+
+func TestTheSwarmHalfOutlivesTheEngine(t *testing.T) {
+	c := start(t, nil)
+	ping, err := c.docker.Ping(t.Context())
+	c.must(err)
+	if ping.APIVersion != "1.41" {
+		t.Errorf("the API's version is %q", ping.APIVersion)
+	}
+	if _, err := c.docker.ServiceList(t.Context(), swarm.ServiceListOptions{}); err != nil {
+		t.Error(err)
+	}
+	_, err = c.docker.ContainerList(t.Context(), container.ListOptions{})
+	wantError(t, err, errdefs.IsUnavailable, "the container engine of this node does not answer (is Docker running?): connection refused")
+}
+
+func TestARegistryThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
+	mux := engine(t)
+	mux.HandleFunc("GET /v1.41/distribution/{name...}", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	c := start(t, mux)
+	_, err := c.docker.DistributionInspect(t.Context(), "demo:1", "")
+	wantError(t, err, errdefs.IsUnavailable, "the registry did not answer within 100ms")
+}
+
+func TestNetworksOfTheHostPassThroughOverlaysDoNot(t *testing.T) {
+	mux := engine(t)
+	mux.HandleFunc("POST /v1.41/networks/create", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if !strings.Contains(string(body), `"Name":"n1"`) {
+			t.Errorf("the engine got %s", body)
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"Id":"net1"}`)
+	})
+	c := start(t, mux)
+	res, err := c.docker.NetworkCreate(t.Context(), "n1", network.CreateOptions{Driver: "bridge"})
+	c.must(err)
+	if res.ID != "net1" {
+		t.Errorf("network %q", res.ID)
+	}
+	_, err = c.docker.NetworkCreate(t.Context(), "n2", network.CreateOptions{Driver: "overlay"})
+	wantError(t, err, errdefs.IsNotImplemented, `network "n2": not supported yet: networks that span hosts come with a later version of swarmctl`)
+}
+
+func TestEventsOfTheEngineAndOfTheClusterInOneStream(t *testing.T) {
+	mux := engine(t)
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(events.Message{Type: "container", Action: "start", Scope: "local", Actor: events.Actor{ID: "c1"}})
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	c := start(t, mux)
+	c.addNode("node1", "h1", swarm.NodeRoleManager, api.NodeReady)
+	all, _ := c.docker.Events(t.Context(), events.ListOptions{})
+	if m := <-all; m.Type != "container" { // from here on the stream is open
+		t.Fatalf("first event: %+v", m)
+	}
+	web := c.create(serviceSpec("web"))
+	c.addTask("t1", web, 1, "node1", running("c1"))
+	if m := <-all; m.Type != "service" || m.Action != "create" || m.Actor.Attributes["name"] != "web" || m.Scope != "swarm" {
+		t.Errorf("service event: %+v", m)
+	}
+	if m := <-all; m.Type != "task" || m.Actor.Attributes["name"] != "web.1.t1" || m.Actor.Attributes["state"] != "running" {
+		t.Errorf("task event: %+v", m)
+	}
+	c.must(c.docker.ServiceRemove(t.Context(), "web"))
+	if m := <-all; m.Type != "service" || m.Action != "remove" {
+		t.Errorf("service event: %+v", m)
+	}
+}
+
+func TestEventFilters(t *testing.T) {
+	mux := engine(t)
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	c := start(t, mux)
+	c.addNode("node1", "h1", swarm.NodeRoleManager, api.NodeReady)
+	listen := func(args ...filters.KeyValuePair) *json.Decoder {
+		f, err := filters.ToJSON(filters.NewArgs(append(args, filters.Arg("scope", "swarm"))...))
+		c.must(err)
+		res, err := http.Get(c.url + "/events?filters=" + url.QueryEscape(f)) // the headers say that it listens
+		c.must(err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return json.NewDecoder(res.Body)
+	}
+	streams := map[string]*json.Decoder{
+		"node update h1":          listen(filters.Arg("type", "node")),
+		"service create api":      listen(filters.Arg("service", "api")),
+		"service remove web":      listen(filters.Arg("type", "service"), filters.Arg("event", "remove")),
+		"service update web":      listen(filters.Arg("event", "update"), filters.Arg("type", "service")),
+		"task create web.1.t1":    listen(filters.Arg("type", "task")),
+		"service create web":      listen(),
+		"task create web.1.t1 #2": listen(filters.Arg("task", "t1")),
+	}
+	web := c.create(serviceSpec("web"))
+	c.create(serviceSpec("api"))
+	c.addTask("t1", web, 1, "node1", running("c1"))
+	n := c.nodeRead("h1")
+	n.Spec.Availability = swarm.NodeAvailabilityDrain
+	c.must(c.docker.NodeUpdate(t.Context(), "h1", n.Version, n.Spec))
+	_, err := c.docker.ServiceUpdate(t.Context(), "web", web.Meta.Version, serviceSpec("web"), swarm.ServiceUpdateOptions{})
+	c.must(err)
+	c.must(c.docker.ServiceRemove(t.Context(), "web"))
+	for want, stream := range streams {
+		var m events.Message
+		c.must(stream.Decode(&m))
+		want, _, _ = strings.Cut(want, " #")
+		if got := fmt.Sprintf("%s %s %s", m.Type, m.Action, m.Actor.Attributes["name"]); got != want {
+			t.Errorf("first event is %q, want %q", got, want)
+		}
+	}
+}

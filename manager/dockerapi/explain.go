@@ -1,0 +1,76 @@
+package dockerapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// taskExplain answers why a task is where it is, or is nowhere. It is no part
+// of Docker's API; what is ours is below /swarmctl.
+func (a *API) taskExplain(w http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	t, err := findTask(view, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, a.explain(view, t))
+}
+
+func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
+	x := api.Explanation{
+		ID: t.ID, Name: view.TaskName(t), ServiceID: t.ServiceID, State: t.Status.State.String(), Desired: t.Desired.String(),
+		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: t.RestartNote(),
+	}
+	if n := view.Node(t.NodeID); n != nil {
+		x.Node = n.Hostname()
+	}
+	if t.Status.State <= api.TaskPending {
+		x.Since = t.Meta.CreatedAt
+	}
+	if t.Status.State == api.TaskPending && t.Desired <= api.TaskComplete {
+		x.Nodes = a.cfg.Explain(view, t)
+	}
+	return x
+}
+
+// findTask returns the task that ref names, as View.FindTask does or by its
+// place: SERVICE.SLOT, or SERVICE.NODE of a global service. Of the tasks of
+// one place it is the newest that is meant to live, or else the newest.
+func findTask(view *state.View, ref string) (*api.Task, error) {
+	t, err := view.FindTask(ref)
+	dot := strings.LastIndexByte(ref, '.')
+	if err == nil || dot < 0 {
+		return t, err
+	}
+	s, noService := view.FindService(ref[:dot])
+	if noService != nil {
+		return nil, api.Errorf(api.CodeNotFound, "task %s not found: give an ID, or SERVICE.SLOT as `service ps` lists them", ref)
+	}
+	place := ref[dot+1:]
+	slot, _ := strconv.Atoi(place)
+	node, _ := view.FindNode(place)
+	for c := range view.ServiceTasks(s.ID) {
+		if there := slot > 0 && c.Slot == slot || c.Slot == 0 && node != nil && c.NodeID == node.ID; there && (t == nil || newer(c, t)) {
+			t = c
+		}
+	}
+	if t == nil {
+		return nil, api.Errorf(api.CodeNotFound, "service %s has no task %s: `service ps %s` lists what it has", s.Name(), place, s.Name())
+	}
+	return t, nil
+}
+
+// newer reports whether a speaks for its place rather than b.
+func newer(a, b *api.Task) bool {
+	if a.Live() != b.Live() {
+		return a.Live()
+	}
+	return a.Meta.CreatedAt.After(b.Meta.CreatedAt)
+}

@@ -1,0 +1,139 @@
+package dockerapi
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// taskEventType is ours: Docker tells nothing of tasks, and people have asked for it.
+const taskEventType events.Type = "task"
+
+// messagesOf tells an event of the state in the words of Docker's events.
+// The time is the store's own for what was written, now for what was removed.
+func messagesOf(e *state.Event, now time.Time) []events.Message {
+	var out []events.Message
+	for _, p := range e.Nodes {
+		out = append(out, message(events.NodeEventType, p, now, nodeAttributes))
+	}
+	for _, p := range e.Services {
+		out = append(out, message(events.ServiceEventType, p, now, serviceAttributes))
+	}
+	for _, p := range e.Tasks {
+		if p.Before != nil && p.After != nil && p.Before.Status.State == p.After.Status.State && p.Before.Desired == p.After.Desired {
+			continue // only its details changed
+		}
+		out = append(out, message(taskEventType, p, now, func(p state.Pair[api.Task]) (string, api.Meta, map[string]string) {
+			return taskAttributes(e.View, p)
+		}))
+	}
+	return out
+}
+
+func message[T any](kind events.Type, p state.Pair[T], now time.Time,
+	describe func(state.Pair[T]) (id string, meta api.Meta, attributes map[string]string),
+) events.Message {
+	id, meta, attributes := describe(p)
+	action, at := events.ActionUpdate, meta.UpdatedAt
+	switch {
+	case p.Before == nil:
+		action, at = events.ActionCreate, meta.CreatedAt
+	case p.After == nil:
+		action, at = events.ActionRemove, now
+	}
+	return events.Message{
+		Type: kind, Action: action, Scope: "swarm", Actor: events.Actor{ID: id, Attributes: attributes},
+		Time: at.Unix(), TimeNano: at.UnixNano(),
+	}
+}
+
+// current is the object after the event, or what was removed by it.
+func current[T any](p state.Pair[T]) *T {
+	if p.After != nil {
+		return p.After
+	}
+	return p.Before
+}
+
+// change notes an attribute's old and new value where they differ.
+func change(attributes map[string]string, name, before, after string) {
+	if before != after {
+		attributes[name+".old"], attributes[name+".new"] = before, after
+	}
+}
+
+func nodeAttributes(p state.Pair[api.Node]) (string, api.Meta, map[string]string) {
+	n := current(p)
+	attributes := map[string]string{"name": n.Description.Hostname}
+	if n.Spec.Name != "" {
+		attributes["name"] = n.Spec.Name
+	}
+	if b := p.Before; b != nil && p.After != nil {
+		change(attributes, "availability", string(b.Spec.Availability), string(n.Spec.Availability))
+		change(attributes, "role", string(roleOf(b)), string(roleOf(n)))
+		change(attributes, "state", string(b.Status.State), string(n.Status.State))
+	}
+	return string(n.ID), n.Meta, attributes
+}
+
+func serviceAttributes(p state.Pair[api.Service]) (string, api.Meta, map[string]string) {
+	s := current(p)
+	attributes := map[string]string{"name": s.Name()}
+	if b := p.Before; b != nil && p.After != nil {
+		change(attributes, "image", imageOf(b), imageOf(s))
+		change(attributes, "replicas", replicasOf(b), replicasOf(s))
+		change(attributes, "updatestate", updateState(b), updateState(s))
+		if attributes["updatestate.old"] == "" {
+			delete(attributes, "updatestate.old")
+		}
+		if attributes["updatestate.new"] == "" { // it was reset by an update
+			delete(attributes, "updatestate.new")
+			delete(attributes, "updatestate.old")
+		}
+	}
+	return string(s.ID), s.Meta, attributes
+}
+
+func imageOf(s *api.Service) string {
+	if c := s.Spec.TaskTemplate.ContainerSpec; c != nil {
+		return c.Image
+	}
+	return ""
+}
+
+func replicasOf(s *api.Service) string {
+	if n, ok := s.Replicas(); ok {
+		return strconv.FormatUint(n, 10)
+	}
+	return ""
+}
+
+func updateState(s *api.Service) string {
+	if s.UpdateStatus == nil {
+		return ""
+	}
+	return string(s.UpdateStatus.State)
+}
+
+func taskAttributes(view *state.View, p state.Pair[api.Task]) (string, api.Meta, map[string]string) {
+	t := current(p)
+	attributes := map[string]string{
+		"name": view.TaskName(t), "service.id": string(t.ServiceID), "node.id": string(t.NodeID),
+		"state": t.Status.State.String(), "desired": t.Desired.String(),
+	}
+	if s := view.Service(t.ServiceID); s != nil {
+		attributes["service.name"] = s.Name()
+	}
+	if t.Status.Err != "" {
+		attributes["error"] = t.Status.Err
+	}
+	if b := p.Before; b != nil && p.After != nil {
+		change(attributes, "state", b.Status.State.String(), t.Status.State.String())
+		change(attributes, "desired", b.Desired.String(), t.Desired.String())
+	}
+	return string(t.ID), t.Meta, attributes
+}

@@ -1,0 +1,154 @@
+package dockerapi
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// clusterName is the only name a cluster has in Docker's API.
+const clusterName = "default"
+
+// clusterInfo is the cluster as everybody may see it.
+func clusterInfo(c *api.Cluster) swarm.ClusterInfo {
+	spec := c.Spec
+	spec.Name = clusterName
+	spec.Labels = notNil(spec.Labels)
+	return swarm.ClusterInfo{
+		ID: c.ID, Meta: c.Meta, Spec: spec, TLSInfo: tlsInfo(c.RootCert),
+		DefaultAddrPool: nil, SubnetSize: 24, DataPathPort: dataPathPort,
+	}
+}
+
+// tlsInfo says which CA a node trusts.
+func tlsInfo(rootPEM []byte) swarm.TLSInfo {
+	info := swarm.TLSInfo{TrustRoot: string(rootPEM)}
+	block, _ := pem.Decode(rootPEM)
+	if block == nil {
+		return info
+	}
+	if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+		info.CertIssuerSubject, info.CertIssuerPublicKey = cert.RawSubject, cert.RawSubjectPublicKeyInfo
+	}
+	return info
+}
+
+// roleOf is the role a node has, which is not yet the one its spec asks for
+// while it is being promoted or demoted.
+func roleOf(n *api.Node) swarm.NodeRole {
+	if n.IsManager() {
+		return swarm.NodeRoleManager
+	}
+	return swarm.NodeRoleWorker
+}
+
+func projectNode(n *api.Node, leader bool, tls swarm.TLSInfo) swarm.Node {
+	out := swarm.Node{
+		ID: string(n.ID), Meta: n.Meta, Spec: n.Spec, Description: n.Description,
+		Status: swarm.NodeStatus{State: swarm.NodeState(n.Status.State), Message: n.Status.Message, Addr: n.Status.Addr},
+	}
+	out.Spec.Labels = notNil(out.Spec.Labels)
+	if out.Status.State == "" {
+		out.Status.State = swarm.NodeStateUnknown
+	}
+	if out.Description.TLSInfo.TrustRoot == "" {
+		out.Description.TLSInfo = tls
+	}
+	if n.IsManager() {
+		out.ManagerStatus = &swarm.ManagerStatus{Leader: leader, Reachability: reachability(n, leader), Addr: n.ManagerAddr}
+	}
+	return out
+}
+
+func reachability(n *api.Node, leader bool) swarm.Reachability {
+	switch {
+	case leader || n.Status.State == api.NodeReady:
+		return swarm.ReachabilityReachable
+	case n.Status.State == api.NodeDown || n.Status.State == api.NodeDisconnected:
+		return swarm.ReachabilityUnreachable
+	}
+	return swarm.ReachabilityUnknown
+}
+
+func projectService(s *api.Service) swarm.Service {
+	out := swarm.Service{
+		ID: string(s.ID), Meta: s.Meta, Spec: projectSpec(s.Spec),
+		UpdateStatus: s.UpdateStatus, JobStatus: s.JobStatus,
+	}
+	if s.PreviousSpec != nil {
+		prev := projectSpec(*s.PreviousSpec)
+		out.PreviousSpec = &prev
+	}
+	if e := s.Spec.EndpointSpec; e != nil && len(e.Ports) > 0 {
+		out.Endpoint = swarm.Endpoint{Spec: *e, Ports: e.Ports}
+	}
+	return out
+}
+
+func projectSpec(s api.ServiceSpec) api.ServiceSpec {
+	s.Labels = notNil(s.Labels)
+	return s
+}
+
+// serviceStatus counts a service's tasks as "service ls" shows them.
+func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
+	out := &swarm.ServiceStatus{}
+	for t := range view.ServiceTasks(s.ID) {
+		switch {
+		case t.Status.State == api.TaskRunning && t.Desired <= api.TaskRunning:
+			out.RunningTasks++
+		case t.Status.State == api.TaskComplete:
+			out.CompletedTasks++
+		}
+		if s.Spec.Mode.Global != nil && t.Live() {
+			out.DesiredTasks++
+		}
+	}
+	if n, ok := s.Replicas(); ok {
+		out.DesiredTasks = n
+	}
+	return out
+}
+
+// projectTask gives a task the spec that it runs, which it does not carry.
+func projectTask(view *state.View, t *api.Task) swarm.Task {
+	out := swarm.Task{
+		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), Slot: t.Slot, NodeID: string(t.NodeID),
+		Annotations:  swarm.Annotations{Labels: map[string]string{}},
+		DesiredState: swarm.TaskState(t.Desired.String()),
+		Status:       projectTaskStatus(&t.Status),
+	}
+	if note := t.RestartNote(); note != "" && out.Status.Err == "" {
+		out.Status.Err = note // the one column of "service ps" that says why
+	}
+	if spec := view.SpecOf(t); spec != nil {
+		out.Spec = spec.Spec.TaskTemplate
+		out.Spec.Runtime = "" // Docker tells it of the service only
+	}
+	return out
+}
+
+func projectTaskStatus(s *api.TaskStatus) swarm.TaskStatus {
+	out := swarm.TaskStatus{Timestamp: s.At, State: swarm.TaskState(s.State.String()), Message: s.Message, Err: s.Err}
+	if c := s.Container; c != nil {
+		out.ContainerStatus = &swarm.ContainerStatus{ContainerID: c.ID, PID: c.PID, ExitCode: c.ExitCode}
+		for _, p := range c.Ports {
+			out.PortStatus.Ports = append(out.PortStatus.Ports, swarm.PortConfig{
+				Protocol: swarm.PortConfigProtocol(p.Protocol), TargetPort: p.Target, PublishedPort: p.Published,
+				PublishMode: swarm.PortConfigPublishModeHost,
+			})
+		}
+	}
+	return out
+}
+
+func notNil(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}

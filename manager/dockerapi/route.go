@@ -1,0 +1,226 @@
+package dockerapi
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// What a request to the swarm half hears on a node that is no manager.
+// Docker's words: tools look for them.
+const (
+	notAManager = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. " +
+		"Please run this command on a manager node or promote the current node to a manager."
+	notAMember = `This node is not a swarm manager. Use "swarmctl init" or "swarmctl join" to connect this node to swarm and try again.`
+)
+
+var versionPrefix = regexp.MustCompile(`^/v([0-9]+\.[0-9]+)(/.*)$`)
+
+type versionKey struct{}
+
+// split takes the version off the path: /v1.41/nodes is "1.41" and "/nodes".
+func split(path string) (version, rest string) {
+	if m := versionPrefix.FindStringSubmatch(path); m != nil {
+		return m[1], m[2]
+	}
+	return "", path
+}
+
+// unversioned is the request without the version in its path.
+func unversioned(r *http.Request) *http.Request {
+	version, rest := split(r.URL.Path)
+	out := r.WithContext(context.WithValue(r.Context(), versionKey{}, version))
+	u := *r.URL
+	u.Path, u.RawPath = rest, ""
+	out.URL = &u
+	return out
+}
+
+// apiVersion is the version of the API that the request asked for, or "".
+func apiVersion(r *http.Request) string {
+	v, _ := r.Context().Value(versionKey{}).(string)
+	return v
+}
+
+// owner is who answers a path.
+type owner int
+
+const (
+	ownerEngine  owner = iota // the container engine of this host
+	ownerNode                 // this node
+	ownerCluster              // the leader
+)
+
+func ownerOf(path string) owner {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch first {
+	case "_ping", "version", "info", "events", "distribution":
+		return ownerNode
+	case "networks":
+		if rest == "create" {
+			return ownerNode
+		}
+	case "swarm":
+		switch rest {
+		case "init", "join", "leave":
+			return ownerNode
+		}
+		return ownerCluster
+	case "nodes", "services", "tasks", "secrets", "configs", "swarmctl":
+		return ownerCluster
+	}
+	return ownerEngine
+}
+
+// ServeHTTP serves the whole API: for the daemon's socket.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, path := split(r.URL.Path)
+	switch ownerOf(path) {
+	case ownerNode:
+		a.node.ServeHTTP(w, unversioned(r))
+	case ownerCluster:
+		a.serveCluster(w, r)
+	default:
+		a.engine.ServeHTTP(w, r)
+	}
+}
+
+func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
+	switch a.cfg.Node.Role() {
+	case Leader:
+		a.serveAsLeader(w, r)
+	case Manager:
+		a.cfg.Forward.ServeHTTP(w, r)
+	case Worker:
+		writeError(w, api.Errorf(api.CodeUnavailable, notAManager))
+	default:
+		writeError(w, api.Errorf(api.CodeUnavailable, notAMember))
+	}
+}
+
+// serveAsLeader answers, unless the lead is lost before anything is done: the
+// request, body and all, goes to the new leader then.
+func (a *API) serveAsLeader(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		writeError(w, api.Errorf(api.CodeInvalid, "read the request: %v", err))
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	elsewhere := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		a.cfg.Forward.ServeHTTP(w, r)
+	})
+	ctx := context.WithValue(r.Context(), notLeaderKey{}, elsewhere)
+	a.cluster.ServeHTTP(w, unversioned(r.WithContext(ctx)))
+}
+
+// Forwarded serves what other managers forward: the swarm half and nothing
+// else, and never forwards again. For the cluster's port, to managers only.
+func (a *API) Forwarded() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, path := split(r.URL.Path)
+		switch {
+		case ownerOf(path) != ownerCluster:
+			writeError(w, api.Errorf(api.CodeForbidden, "%s is answered by each node for itself", path))
+		case a.cfg.Node.Role() != Leader:
+			writeError(w, api.ErrNotLeader)
+		default:
+			a.cluster.ServeHTTP(w, unversioned(r))
+		}
+	})
+}
+
+func (a *API) nodeRoutes() http.Handler {
+	return routes(map[string]handler{
+		"GET /_ping":                  a.ping,
+		"HEAD /_ping":                 a.ping,
+		"GET /version":                a.version,
+		"GET /info":                   a.info,
+		"GET /events":                 a.events,
+		"GET /distribution/{name...}": a.distribution,
+		"POST /networks/create":       a.networkCreate,
+		"POST /swarm/init":            a.swarmInit,
+		"POST /swarm/join":            a.swarmJoin,
+		"POST /swarm/leave":           a.swarmLeave,
+	})
+}
+
+func (a *API) clusterRoutes() http.Handler {
+	return routes(map[string]handler{
+		"GET /swarm":                       a.swarmInspect,
+		"POST /swarm/update":               a.swarmUpdate,
+		"GET /swarm/unlockkey":             a.swarmUnlockKey,
+		"POST /swarm/unlock":               a.swarmUnlock,
+		"GET /nodes":                       a.nodeList,
+		"GET /nodes/{id}":                  a.nodeInspect,
+		"POST /nodes/{id}/update":          a.nodeUpdate,
+		"DELETE /nodes/{id}":               a.nodeDelete,
+		"GET /services":                    a.serviceList,
+		"POST /services/create":            a.serviceCreate,
+		"GET /services/{id}":               a.serviceInspect,
+		"POST /services/{id}/update":       a.serviceUpdate,
+		"DELETE /services/{id}":            a.serviceDelete,
+		"GET /services/{id}/logs":          a.serviceLogs,
+		"GET /tasks":                       a.taskList,
+		"GET /tasks/{id}":                  a.taskInspect,
+		"GET /tasks/{id}/logs":             a.taskLogs,
+		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
+		"GET /secrets":                     emptyList,
+		"GET /secrets/{id}":                noSuch("secret"),
+		"POST /secrets/create":             notYet("secrets"),
+		"GET /configs":                     emptyList,
+		"GET /configs/{id}":                noSuch("config"),
+		"POST /configs/create":             notYet("configs"),
+	})
+}
+
+func routes(table map[string]handler) http.Handler {
+	mux := http.NewServeMux()
+	for pattern, h := range table {
+		mux.Handle(pattern, h)
+	}
+	mux.Handle("/", handler(func(http.ResponseWriter, *http.Request) error {
+		return api.Errorf(api.CodeNotFound, "page not found")
+	}))
+	return mux
+}
+
+// emptyList answers the list of what this version does not have.
+func emptyList(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parseFilters(r, "id", "label", "name", "names"); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, []string{})
+}
+
+func noSuch(kind string) handler {
+	return func(_ http.ResponseWriter, r *http.Request) error {
+		return api.Errorf(api.CodeNotFound, "%s %s not found", kind, r.PathValue("id"))
+	}
+}
+
+func notYet(kind string) handler {
+	return func(http.ResponseWriter, *http.Request) error {
+		return api.Errorf(api.CodeUnsupported, "not supported yet: %s come with a later version of swarmctl", kind)
+	}
+}
+
+// read returns the view that a request reads: one that has seen every write
+// acknowledged before it.
+func (a *API) read(r *http.Request) (*state.View, error) { return a.cfg.Store.ReadView(r.Context()) }
+
+// propose commits operations, all or none.
+func (a *API) propose(r *http.Request, ops ...state.Op) error {
+	res, err := a.cfg.Store.Propose(r.Context(), state.Command{At: a.cfg.Now(), Ops: ops})
+	if err != nil {
+		return err
+	}
+	return res.Err()
+}

@@ -1,0 +1,151 @@
+package dockerapi
+
+import (
+	"net/http"
+
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/docker/docker/pkg/namesgenerator"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+func (a *API) serviceList(w http.ResponseWriter, r *http.Request) error {
+	f, err := parseFilters(r, "id", "label", "mode", "name", "runtime")
+	if err != nil {
+		return err
+	}
+	if err := oneOf(f, "mode", "replicated", "global", "replicated-job", "global-job"); err != nil {
+		return err
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	list, status := []swarm.Service{}, queryBool(r, "status")
+	for s := range view.Services() {
+		if !prefixMatch(f, "id", string(s.ID)) || !prefixMatch(f, "name", s.Name()) || !labelMatch(f, "label", s.Spec.Labels) ||
+			!f.ExactMatch("mode", servicespec.ModeName(&s.Spec)) || !f.ExactMatch("runtime", string(swarm.RuntimeContainer)) {
+			continue
+		}
+		out := projectService(s)
+		if status {
+			out.ServiceStatus = serviceStatus(view, s)
+		}
+		list = append(list, out)
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	s, err := view.FindService(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := projectService(s)
+	if queryBool(r, "insertDefaults") {
+		out.Spec = servicespec.WithDefaults(out.Spec)
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// readSpec reads the spec of a request in the shape in which it is stored.
+//
+// NB: X-Registry-Auth is accepted and goes no further yet: nodes pull with the
+// credentials of their own engine.
+func readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec, error) {
+	var spec api.ServiceSpec
+	if err := readJSON(w, r, &spec); err != nil {
+		return spec, err
+	}
+	if spec.Name == "" {
+		spec.Name = namesgenerator.GetRandomName(0)
+	}
+	servicespec.Normalise(&spec)
+	return spec, servicespec.Validate(&spec)
+}
+
+func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
+	spec, err := readSpec(w, r)
+	if err != nil {
+		return err
+	}
+	s := &api.Service{ID: api.ServiceID(a.cfg.NewID()), Spec: spec}
+	if err := a.propose(r, state.Op{PutService: s}); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: string(s.ID)})
+}
+
+func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
+	version, err := queryVersion(r, "service")
+	if err != nil {
+		return err
+	}
+	rollback := r.URL.Query().Get("rollback")
+	if rollback != "" && rollback != "none" && rollback != "previous" {
+		return api.Errorf(api.CodeInvalid, "unrecognized rollback option %s: use previous or none", rollback)
+	}
+	spec, err := readSpec(w, r)
+	if err != nil {
+		return err
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	old, err := view.FindService(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	next, err := a.updated(old, spec, rollback == "previous")
+	if err != nil {
+		return err
+	}
+	next.Meta.Version.Index = version
+	if err := a.propose(r, state.Op{PutService: next}); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{})
+}
+
+// updated is the service after an update, or after a rollback to what it was
+// before the last one; then the spec that was sent along does not count.
+func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
+	next := *old
+	current := old.Spec
+	next.PreviousSpec = &current
+	if rollback {
+		if old.PreviousSpec == nil {
+			return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec", old.Name())
+		}
+		now := a.cfg.Now().UTC()
+		next.Spec = *old.PreviousSpec
+		next.UpdateStatus = &swarm.UpdateStatus{
+			State: swarm.UpdateStateRollbackStarted, StartedAt: &now, Message: "manually requested rollback",
+		}
+		return &next, nil
+	}
+	if err := servicespec.CheckUpdate(&old.Spec, &spec); err != nil {
+		return nil, err
+	}
+	next.Spec, next.UpdateStatus = spec, nil
+	return &next, nil
+}
+
+func (a *API) serviceDelete(_ http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	s, err := view.FindService(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return a.propose(r, state.Op{DeleteService: &state.DeleteService{ID: s.ID}})
+}

@@ -1,0 +1,226 @@
+package servicespec
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/constraint"
+)
+
+const (
+	maxName = 63 // a DNS label
+	// maxReplicas is far above what a cluster can hold; it catches the slip of
+	// a key before a million tasks are created.
+	maxReplicas = 100_000
+	// minMemory is the container engine's own minimum.
+	minMemory = 6 << 20
+	// minCPU is a thousandth of a core.
+	minCPU = 1_000_000
+	// ownLabels is the prefix of the labels that carry what Docker has no field for.
+	ownLabels = "swarmctl."
+)
+
+var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
+
+// Validate reports the first rule that a normalised spec breaks: invalid for
+// what can never be, unsupported for what a later version brings.
+func Validate(s *api.ServiceSpec) error {
+	for _, check := range []func(*api.ServiceSpec) error{
+		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkEndpoint, checkUpdateConfigs,
+	} {
+		if err := check(s); err != nil {
+			return err
+		}
+	}
+	t := &s.TaskTemplate
+	for _, check := range []func(*api.TaskSpec) error{checkResources, checkRestart, checkPlacement} {
+		if err := check(t); err != nil {
+			return err
+		}
+	}
+	return checkContainer(t.ContainerSpec)
+}
+
+// CheckUpdate reports what an update may not change.
+func CheckUpdate(old, next *api.ServiceSpec) error {
+	if old.Name != next.Name {
+		return unsupported("renaming services is not supported: remove %q and create %q", old.Name, next.Name)
+	}
+	if modeName(old.Mode) != modeName(next.Mode) {
+		return unsupported("service mode change is not allowed: it is %s; remove the service and create it anew", modeName(old.Mode))
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }
+
+func unsupported(format string, args ...any) error {
+	return api.Errorf(api.CodeUnsupported, format, args...)
+}
+
+func notYet(format string, args ...any) error {
+	return api.Errorf(api.CodeUnsupported, "not supported yet: "+format, args...)
+}
+
+func checkName(s *api.ServiceSpec) error {
+	switch {
+	case s.Name == "":
+		return invalid("meta: name must be provided")
+	case !dnsName.MatchString(s.Name):
+		return invalid("name must be valid as a DNS name component: %q is not: use letters, digits, - and _", s.Name)
+	case len(s.Name) > maxName:
+		return invalid("name must be %d characters or fewer: %q has %d", maxName, s.Name, len(s.Name))
+	}
+	return nil
+}
+
+// checkLabels refuses labels in our own name space that this version does not
+// know: carried along and not obeyed, they would promise what nobody keeps.
+func checkLabels(s *api.ServiceSpec) error {
+	for _, k := range sortedKeys(s.Labels) {
+		if strings.HasPrefix(k, ownLabels) {
+			return invalid("label %q: this version of swarmctl knows no such label; labels under %q are kept for settings of its own", k, ownLabels)
+		}
+	}
+	if c := s.TaskTemplate.ContainerSpec; c != nil {
+		for _, k := range sortedKeys(c.Labels) {
+			if strings.HasPrefix(k, ownLabels) {
+				return invalid("container label %q: labels under %q are set by swarmctl itself", k, ownLabels)
+			}
+		}
+	}
+	return nil
+}
+
+func modeName(m swarm.ServiceMode) string {
+	switch {
+	case m.Replicated != nil:
+		return "replicated"
+	case m.Global != nil:
+		return "global"
+	case m.ReplicatedJob != nil:
+		return "replicated-job"
+	case m.GlobalJob != nil:
+		return "global-job"
+	}
+	return "unknown"
+}
+
+// ModeName is the mode as the filter of Docker's API names it.
+func ModeName(s *api.ServiceSpec) string { return modeName(s.Mode) }
+
+func checkMode(s *api.ServiceSpec) error {
+	m, n := s.Mode, 0
+	for _, set := range []bool{m.Replicated != nil, m.Global != nil, m.ReplicatedJob != nil, m.GlobalJob != nil} {
+		if set {
+			n++
+		}
+	}
+	switch {
+	case n > 1:
+		return invalid("must specify only one service mode")
+	case m.ReplicatedJob != nil || m.GlobalJob != nil:
+		return notYet("mode %s: jobs come with a later version of swarmctl", modeName(m))
+	case m.Replicated != nil && m.Replicated.Replicas != nil && *m.Replicated.Replicas > maxReplicas:
+		return invalid("replicas: %d is more than the %d that one service may have", *m.Replicated.Replicas, maxReplicas)
+	}
+	return nil
+}
+
+func checkRuntime(s *api.ServiceSpec) error {
+	t := s.TaskTemplate
+	switch {
+	case t.Runtime == swarm.RuntimePlugin || t.PluginSpec != nil:
+		return unsupported("runtime %q is not supported: services run containers", swarm.RuntimePlugin)
+	case t.Runtime != swarm.RuntimeContainer || t.NetworkAttachmentSpec != nil:
+		return invalid("unsupported runtime: %q: services run containers", t.Runtime)
+	case t.ContainerSpec == nil:
+		return invalid("TaskSpec: missing runtime: the spec has no ContainerSpec, so there is nothing to run")
+	}
+	return nil
+}
+
+// checkNotBuilt names what Docker Swarm does and this version does not do yet.
+func checkNotBuilt(s *api.ServiceSpec) error {
+	c := s.TaskTemplate.ContainerSpec
+	switch {
+	case len(c.Secrets) > 0:
+		return notYet("secrets (%q): they come with a later version of swarmctl", c.Secrets[0].SecretName)
+	case len(c.Configs) > 0:
+		return notYet("configs (%q): they come with a later version of swarmctl", c.Configs[0].ConfigName)
+	case c.Privileges != nil && c.Privileges.CredentialSpec != nil:
+		return unsupported("credential specs are for Windows, which swarmctl does not run on")
+	case len(s.TaskTemplate.Networks) > 0:
+		return notYet("networks (%q): they come with a later version of swarmctl; until then tasks are on their engine's bridge", s.TaskTemplate.Networks[0].Target)
+	case len(s.Networks) > 0: //nolint:staticcheck // deprecated, and still sent
+		return notYet("networks (%q): they come with a later version of swarmctl; until then tasks are on their engine's bridge", s.Networks[0].Target) //nolint:staticcheck
+	}
+	return nil
+}
+
+func checkEndpoint(s *api.ServiceSpec) error {
+	e := s.EndpointSpec
+	if e == nil {
+		return nil
+	}
+	if e.Mode != swarm.ResolutionModeVIP && e.Mode != swarm.ResolutionModeDNSRR {
+		return invalid("invalid resolution mode: %q: use vip or dnsrr", e.Mode)
+	}
+	type port struct {
+		number   uint32
+		protocol swarm.PortConfigProtocol
+	}
+	taken := map[port]bool{}
+	for _, p := range e.Ports {
+		if err := checkPort(p, e.Mode); err != nil {
+			return err
+		}
+		key := port{p.PublishedPort, p.Protocol}
+		if p.PublishedPort != 0 && taken[key] {
+			return invalid("EndpointSpec: duplicate published ports provided: %d/%s", p.PublishedPort, p.Protocol)
+		}
+		taken[key] = true
+	}
+	return nil
+}
+
+func checkPort(p swarm.PortConfig, mode swarm.ResolutionMode) error {
+	switch p.Protocol {
+	case swarm.PortConfigProtocolTCP, swarm.PortConfigProtocolUDP, swarm.PortConfigProtocolSCTP:
+	default:
+		return invalid("port %d: invalid protocol %q: use tcp, udp or sctp", p.TargetPort, p.Protocol)
+	}
+	switch {
+	case p.TargetPort == 0 || p.TargetPort > 65535:
+		return invalid("invalid target port %d: use 1 to 65535", p.TargetPort)
+	case p.PublishedPort > 65535:
+		return invalid("invalid published port %d: use 1 to 65535, or 0 for any", p.PublishedPort)
+	case p.PublishMode == swarm.PortConfigPublishModeIngress && mode == swarm.ResolutionModeDNSRR:
+		return invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode")
+	case p.PublishMode == swarm.PortConfigPublishModeIngress:
+		return notYet("publishing port %d in ingress mode (the default): use mode=host, as in --publish mode=host,target=%d,published=%d",
+			p.PublishedPort, p.TargetPort, p.PublishedPort)
+	case p.PublishMode != swarm.PortConfigPublishModeHost:
+		return invalid("port %d: invalid publish mode %q: use host", p.TargetPort, p.PublishMode)
+	}
+	return nil
+}
+
+func checkPlacement(t *api.TaskSpec) error {
+	p := t.Placement
+	if p == nil {
+		return nil
+	}
+	for _, pref := range p.Preferences {
+		if pref.Spread == nil || pref.Spread.SpreadDescriptor == "" {
+			return invalid("placement preference: a spread descriptor is needed, as in spread=node.labels.zone")
+		}
+	}
+	if _, err := constraint.Parse(p.Constraints); err != nil {
+		return invalid("%s", err)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package servicespec_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
+)
+
+// Each case is merged into the spec of a service that is all right.
+func TestValidate(t *testing.T) {
+	const (
+		ok          = ""
+		invalid     = api.CodeInvalid
+		unsupported = api.CodeUnsupported
+	)
+	for _, tt := range []struct {
+		spec string
+		code api.Code
+		want string
+	}{
+		{`{}`, ok, ""},
+		{`{"Name":""}`, invalid, `meta: name must be provided`},
+		{`{"Name":"we b"}`, invalid, `name must be valid as a DNS name component: "we b" is not: use letters, digits, - and _`},
+		{`{"Name":"my-stack_web"}`, ok, ``},
+		{`{"Labels":{"a":"b"}}`, ok, ``},
+		{`{"Labels":{"swarmctl.autoscale":"1"}}`, invalid, `label "swarmctl.autoscale": this version of swarmctl knows no such label; labels under "swarmctl." are kept for settings of its own`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Labels":{"swarmctl.task":"x"}}}}`, invalid, `container label "swarmctl.task": labels under "swarmctl." are set by swarmctl itself`},
+
+		{`{"Mode":{"Replicated":{"Replicas":0}}}`, ok, ``},
+		{`{"Mode":{"Replicated":{"Replicas":18446744073709551615}}}`, invalid, `replicas: 18446744073709551615 is more than the 100000 that one service may have`},
+		{`{"Mode":{"Replicated":{},"Global":{}}}`, invalid, `must specify only one service mode`},
+		{`{"Mode":{"GlobalJob":{}}}`, unsupported, `not supported yet: mode global-job: jobs come with a later version of swarmctl`},
+		{`{"TaskTemplate":{"Runtime":"plugin"}}`, unsupported, `runtime "plugin" is not supported: services run containers`},
+		{`{"TaskTemplate":{"ContainerSpec":null}}`, invalid, `TaskSpec: missing runtime: the spec has no ContainerSpec, so there is nothing to run`},
+
+		{`{"TaskTemplate":{"ContainerSpec":{"Image":""}}}`, invalid, `ContainerSpec: image reference must be provided`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Image":"A:!"}}}`, invalid, `ContainerSpec: "A:!" is not a valid repository/tag`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Env":["=x"]}}}`, invalid, `ContainerSpec: invalid environment variable: "=x" has no name`},
+		{`{"TaskTemplate":{"ContainerSpec":{"StopGracePeriod":-1}}}`, invalid, `ContainerSpec: stop-grace-period cannot be negative`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Healthcheck":{"Interval":10}}}}`, invalid, `ContainerSpec: Interval in HealthConfig cannot be less than 1ms`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"data","Target":"/a"}]}}}`, invalid, `invalid mount of type bind at /a: source "data" must be an absolute path on the node`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"/a"},{"Type":"tmpfs","Target":"/a/"}]}}}`, invalid, `ContainerSpec: duplicate mount point: /a/`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"a"}]}}}`, invalid, `invalid mount target "a": it must be an absolute path in the container`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"tmpfs","Target":"/a","VolumeOptions":{}}]}}}`, invalid, `mount at /a: volume options are for mounts of type volume, not tmpfs`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Secrets":[{"SecretName":"s"}]}}}`, unsupported, `not supported yet: secrets ("s"): they come with a later version of swarmctl`},
+		{`{"TaskTemplate":{"Networks":[{"Target":"n"}]}}`, unsupported, `not supported yet: networks ("n"): they come with a later version of swarmctl; until then tasks are on their engine's bridge`},
+
+		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":6291455}}}}`, invalid, `memory limit: invalid memory value 6291455: Must be at least 6MiB, the container engine's minimum`},
+		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":6291456}}}}`, ok, ``},
+		{`{"TaskTemplate":{"Resources":{"Reservations":{"NanoCPUs":-5}}}}`, invalid, `cpu reservation: invalid cpu value -5e-09: Must be at least 0.001`},
+		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":7000000},"Reservations":{"MemoryBytes":8000000}}}}`, invalid, `memory limit 7000000 must not be less than the memory reservation 8000000`},
+		{`{"TaskTemplate":{"Resources":{"Limits":{"Pids":-1}}}}`, invalid, `pids limit: -1 cannot be negative: use 0 for no limit`},
+		{`{"TaskTemplate":{"RestartPolicy":{"Condition":"often"}}}`, invalid, `invalid RestartCondition: "often": use none, on-failure or any`},
+		{`{"TaskTemplate":{"RestartPolicy":{"Delay":-1}}}`, invalid, `TaskSpec: restart-delay cannot be negative`},
+		{`{"UpdateConfig":{"FailureAction":"panic"}}`, invalid, `unrecognized update failure action panic: use pause, continue or rollback`},
+		{`{"RollbackConfig":{"FailureAction":"rollback"}}`, invalid, `rollback-failure-action: "rollback" is for updates only: use pause or continue`},
+		{`{"UpdateConfig":{"MaxFailureRatio":1.5}}`, invalid, `TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1`},
+		{`{"TaskTemplate":{"Placement":{"Preferences":[{}]}}}`, invalid, `placement preference: a spread descriptor is needed, as in spread=node.labels.zone`},
+
+		{`{"EndpointSpec":{"Mode":"anycast"}}`, invalid, `invalid resolution mode: "anycast": use vip or dnsrr`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080}]}}`, unsupported, `not supported yet: publishing port 8080 in ingress mode (the default): use mode=host, as in --publish mode=host,target=80,published=8080`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"}]}}`, ok, ``},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"},{"TargetPort":81,"PublishedPort":8080,"PublishMode":"host"}]}}`, invalid, `EndpointSpec: duplicate published ports provided: 8080/tcp`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":53,"PublishMode":"host"},{"TargetPort":81,"PublishedPort":53,"Protocol":"udp","PublishMode":"host"}]}}`, ok, ``},
+		{`{"EndpointSpec":{"Ports":[{"PublishedPort":8080,"PublishMode":"host"}]}}`, invalid, `invalid target port 0: use 1 to 65535`},
+	} {
+		spec := &api.ServiceSpec{}
+		for _, data := range []string{`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"demo:1"}}}`, tt.spec} {
+			if err := json.Unmarshal([]byte(data), spec); err != nil {
+				t.Fatalf("%s: %v", data, err)
+			}
+		}
+		servicespec.Normalise(spec)
+		err := servicespec.Validate(spec)
+		switch {
+		case tt.code == ok && err != nil:
+			t.Errorf("%s: refused: %v", tt.spec, err)
+		case tt.code != ok && (err == nil || err.Error() != tt.want || !errors.Is(err, &api.Error{Code: tt.code})):
+			t.Errorf("%s:\n got %v\nwant %s", tt.spec, err, tt.want)
+		}
+	}
+}
+
+func TestAConstraintThatDoesNotParseIsRefused(t *testing.T) {
+	spec := &api.ServiceSpec{}
+	data := `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"demo:1"},"Placement":{"Constraints":["node.lable==x"]}}}`
+	if err := json.Unmarshal([]byte(data), spec); err != nil {
+		t.Fatal(err)
+	}
+	servicespec.Normalise(spec)
+	if err := servicespec.Validate(spec); !errors.Is(err, api.ErrInvalid) {
+		t.Errorf("got %v", err)
+	} else {
+		t.Log(err)
+	}
+}
+
+// Filling in defaults must neither write through to what is stored nor change
+// what is set.
+func TestWithDefaultsLeavesTheSpecAlone(t *testing.T) {
+	const data = `{"Name":"web","Labels":{},"TaskTemplate":{"ContainerSpec":{"Image":"demo:1","Isolation":"default"},` +
+		`"RestartPolicy":{"Condition":"none"},"ForceUpdate":0,"Runtime":"container"},"Mode":{"Replicated":{"Replicas":5}},` +
+		`"UpdateConfig":{"Parallelism":4,"MaxFailureRatio":0,"Order":"start-first"}}`
+	spec := api.ServiceSpec{}
+	if err := json.Unmarshal([]byte(data), &spec); err != nil {
+		t.Fatal(err)
+	}
+	servicespec.Normalise(&spec)
+	full := servicespec.WithDefaults(spec)
+	if got, _ := json.Marshal(spec); string(got) != data {
+		t.Errorf("the spec changed:\n got %s\nwant %s", got, data)
+	}
+	r, u := full.TaskTemplate.RestartPolicy, full.UpdateConfig
+	if r.Condition != "none" || r.Delay.Seconds() != 5 || u.Parallelism != 4 || u.Order != "start-first" || u.FailureAction != "pause" {
+		t.Errorf("defaults: restart %+v, update %+v", r, u)
+	}
+}

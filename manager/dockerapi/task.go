@@ -1,0 +1,106 @@
+package dockerapi
+
+import (
+	"iter"
+	"net/http"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+func (a *API) taskList(w http.ResponseWriter, r *http.Request) error {
+	f, err := parseFilters(r, "_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service")
+	if err != nil {
+		return err
+	}
+	for _, s := range f.Get("desired-state") {
+		if _, err := api.ParseTaskState(s); err != nil {
+			return api.Errorf(api.CodeInvalid, "invalid desired-state filter: '%s'", s)
+		}
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	tasks, err := chooseTasks(view, f)
+	if err != nil {
+		return err
+	}
+	list := []swarm.Task{}
+	for t := range tasks {
+		list = append(list, projectTask(view, t))
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// chooseTasks yields the tasks that the filters let through. Services and
+// nodes may be given by name or by the beginning of an ID.
+func chooseTasks(view *state.View, f filters.Args) (iter.Seq[*api.Task], error) {
+	services, nodes := map[api.ServiceID]bool{}, map[api.NodeID]bool{}
+	for _, ref := range f.Get("service") {
+		s, err := view.FindService(ref)
+		if err != nil {
+			return nil, err
+		}
+		services[s.ID] = true
+	}
+	for _, ref := range f.Get("node") {
+		n, err := view.FindNode(ref)
+		if err != nil {
+			return nil, err
+		}
+		nodes[n.ID] = true
+	}
+	return func(yield func(*api.Task) bool) {
+		for t := range candidates(view, services) {
+			if (len(nodes) == 0 || nodes[t.NodeID]) && matchTask(view, f, t) && !yield(t) {
+				return
+			}
+		}
+	}, nil
+}
+
+func candidates(view *state.View, services map[api.ServiceID]bool) iter.Seq[*api.Task] {
+	if len(services) == 0 {
+		return view.Tasks()
+	}
+	return func(yield func(*api.Task) bool) {
+		for id := range services {
+			for t := range view.ServiceTasks(id) {
+				if !yield(t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func matchTask(view *state.View, f filters.Args, t *api.Task) bool {
+	if !prefixMatch(f, "id", string(t.ID)) || !f.ExactMatch("desired-state", t.Desired.String()) ||
+		!f.ExactMatch("runtime", string(swarm.RuntimeContainer)) {
+		return false
+	}
+	if f.Contains("name") && !prefixMatch(f, "name", view.TaskName(t)) {
+		return false
+	}
+	service := view.Service(t.ServiceID)
+	if f.Contains("label") && (service == nil || !labelMatch(f, "label", service.Spec.Labels)) {
+		return false
+	}
+	return !f.Contains("_up-to-date") || service != nil && t.SpecVersion == service.SpecVersion
+}
+
+func (a *API) taskInspect(w http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	t, err := view.FindTask(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, projectTask(view, t))
+}
