@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+)
+
+// moment builds an observation: "1 running n1" is slot 1's task on node n1,
+// a fourth word is the desired state.
+func moment(service swarm.Service, tasks ...string) seen {
+	s := seen{service: service, up: map[string]bool{"n1": true, "n2": true}}
+	for _, line := range tasks {
+		words := strings.Fields(line)
+		t := swarm.Task{ID: line, DesiredState: swarm.TaskStateRunning, Status: swarm.TaskStatus{State: swarm.TaskState(words[1])}}
+		_, _ = fmt.Sscan(words[0], &t.Slot)
+		if words[2] != "-" {
+			t.NodeID = words[2]
+		}
+		if len(words) > 3 {
+			t.DesiredState = swarm.TaskState(words[3])
+		}
+		if t.Status.State == swarm.TaskStateFailed {
+			t.Status.Err = "task: non-zero exit (3)"
+		}
+		s.tasks = append(s.tasks, t)
+	}
+	return s
+}
+
+func replicatedService(n uint64) swarm.Service {
+	return swarm.Service{Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &n}}}}
+}
+
+// TestFollowerToConvergence plays a service's way: what is shown at each look.
+func TestFollowerToConvergence(t *testing.T) {
+	svc := replicatedService(2)
+	steps := []struct {
+		at    time.Duration
+		tasks []string
+		show  string
+		done  bool
+	}{
+		{0, nil, "overall progress: 0 out of 2 tasks|1/2:|2/2:", false},
+		{1 * time.Second, []string{"1 pending -", "2 preparing n1"}, "overall progress: 0 out of 2 tasks|1/2: pending|2/2: preparing", false},
+		{2 * time.Second, []string{"1 running n2", "2 starting n1"}, "overall progress: 1 out of 2 tasks|1/2: running|2/2: starting", false},
+		{3 * time.Second, []string{"1 running n2", "2 running n1"}, "overall progress: 2 out of 2 tasks|1/2: running|2/2: running|verify: Waiting 5 seconds to verify that tasks are stable...", false},
+		{5500 * time.Millisecond, []string{"1 running n2", "2 running n1"}, "overall progress: 2 out of 2 tasks|1/2: running|2/2: running|verify: Waiting 3 seconds to verify that tasks are stable...", false},
+		{6 * time.Second, []string{"1 failed n2 shutdown", "1 ready n2 ready", "2 running n1"}, "overall progress: 1 out of 2 tasks|1/2: ready|2/2: running|verify: Detected task failure", false},
+		{7 * time.Second, []string{"1 running gone", "1 pending - ", "2 running n1"}, "overall progress: 1 out of 2 tasks|1/2: pending|2/2: running", false},
+		{8 * time.Second, []string{"1 running n2", "2 running n1"}, "overall progress: 2 out of 2 tasks|1/2: running|2/2: running|verify: Waiting 5 seconds to verify that tasks are stable...", false},
+		{13 * time.Second, []string{"1 running n2", "2 running n1"}, "overall progress: 2 out of 2 tasks|1/2: running|2/2: running|verify: Service web converged", true},
+	}
+	f := &follower{name: "web"}
+	start := time.Unix(1000, 0)
+	for _, s := range steps {
+		v, err := f.look(moment(svc, s.tasks...), start.Add(s.at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := shown(v.bars); got != s.show || v.done != s.done {
+			t.Errorf("after %s:\n got %s (done %t)\nwant %s (done %t)", s.at, got, v.done, s.show, s.done)
+		}
+	}
+}
+
+func shown(bars []bar) string {
+	var list []string
+	s := &screen{}
+	for _, b := range bars {
+		list = append(list, s.line(b))
+	}
+	return strings.Join(list, "|")
+}
+
+func TestFollowerOfUpdates(t *testing.T) {
+	status := func(state swarm.UpdateState) swarm.Service {
+		svc := replicatedService(1)
+		svc.UpdateStatus = &swarm.UpdateStatus{State: state, Message: "why"}
+		return svc
+	}
+	tests := []struct {
+		state swarm.UpdateState
+		task  string
+		show  string
+		err   string
+		done  bool
+	}{
+		{swarm.UpdateStatePaused, "1 running n1", "", "service update paused: why", false},
+		{swarm.UpdateStateRollbackPaused, "1 running n1", "", "service rollback paused: why", false},
+		{swarm.UpdateStateCompleted, "1 running n1", "overall progress: 1 out of 1 tasks|1/1: running", "", true},
+		{swarm.UpdateStateCompleted, "1 starting n1", "overall progress: 0 out of 1 tasks|1/1: starting", "", false},
+		{swarm.UpdateStateRollbackStarted, "1 failed n1", "rollback: why|overall progress: rolling back update: 0 out of 1 tasks|1/1: task: non-zero exit (3)", "", false},
+	}
+	for _, tt := range tests {
+		v, err := (&follower{name: "web"}).look(moment(status(tt.state), tt.task), time.Unix(1, 0))
+		if got := fmt.Sprint(err); tt.err != "" && got != tt.err || tt.err == "" && err != nil {
+			t.Errorf("%s: error %v, want %q", tt.state, err, tt.err)
+		}
+		if got := shown(v.bars); got != tt.show || v.done != tt.done {
+			t.Errorf("%s: %q done %t, want %q done %t", tt.state, got, v.done, tt.show, tt.done)
+		}
+	}
+}
+
+// An update that the cluster has undone is a failure, a rollback that the user
+// asked for is not.
+func TestFollowerOfRollbacks(t *testing.T) {
+	svc := replicatedService(1)
+	for _, asked := range []bool{false, true} {
+		f := &follower{name: "web", asked: asked}
+		look := func(state swarm.UpdateState, message string, at int64) (verdict, error) {
+			svc.UpdateStatus = &swarm.UpdateStatus{State: state, Message: message}
+			return f.look(moment(svc, "1 running n1"), time.Unix(at, 0))
+		}
+		for _, s := range []swarm.UpdateState{swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted, swarm.UpdateStateRollbackCompleted} {
+			if v, err := look(s, "task x failed", 1); err != nil || v.done {
+				t.Fatalf("%s: done %t, %v", s, v.done, err)
+			}
+		}
+		v, err := look(swarm.UpdateStateRollbackCompleted, "rollback completed", 7)
+		if !v.done {
+			t.Errorf("asked %t: not done", asked)
+		}
+		var stderr bytes.Buffer
+		want, text := exitRolledBack, "service update failed: web was rolled back to what it was before: task x failed\n"
+		if asked {
+			want, text = 0, ""
+		}
+		if code := report(&stderr, err); code != want || stderr.String() != text {
+			t.Errorf("asked %t: exit code %d, %q", asked, code, stderr.String())
+		}
+	}
+}
+
+func TestFollowerOfOtherModes(t *testing.T) {
+	global := swarm.Service{Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{Global: &swarm.GlobalService{}}}}
+	job := swarm.Service{JobStatus: &swarm.JobStatus{}, Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{MaxConcurrent: as(uint64(1)), TotalCompletions: as(uint64(2))}}}}
+	tests := []struct {
+		name  string
+		seen  seen
+		show  string
+		done  bool
+		isJob bool
+	}{
+		{"global, no task yet", moment(global), "overall progress: waiting for new tasks", false, false},
+		{"global", moment(global, "0 running n1", "0 starting n2"), "overall progress: 1 out of 2 tasks|n1: running|n2: starting", false, false},
+		{"many", moment(replicatedService(21), "1 running n1"), "overall progress: 1 out of 21 tasks", false, false},
+		{"none wanted", moment(replicatedService(0)), "overall progress: 0 out of 0 tasks|verify: Waiting 5 seconds to verify that tasks are stable...", false, false},
+		{"job", moment(job, "0 complete n1", "1 running n1"), "job progress: 1 out of 2 complete|active tasks: 1 out of 1 tasks|1/2: complete|2/2: running", false, true},
+		{"job done", moment(job, "0 complete n1", "1 complete n1"), "job progress: 2 out of 2 complete|active tasks: 0 out of 0 tasks|1/2: complete|2/2: complete|job complete", true, true},
+	}
+	for _, tt := range tests {
+		if tt.isJob {
+			for i := range tt.seen.tasks {
+				tt.seen.tasks[i].JobIteration = &swarm.Version{}
+				tt.seen.tasks[i].DesiredState = swarm.TaskStateComplete
+			}
+		}
+		v, err := (&follower{name: "web"}).look(tt.seen, time.Unix(1, 0))
+		if got := shown(v.bars); err != nil || got != tt.show || v.done != tt.done {
+			t.Errorf("%s: %q done %t (%v), want %q done %t", tt.name, got, v.done, err, tt.show, tt.done)
+		}
+	}
+}
+
+func TestScreenOnATerminal(t *testing.T) {
+	var b bytes.Buffer
+	s := &screen{w: &b, tty: true, width: 40, height: 10, shown: map[string]bar{}}
+	s.draw([]bar{{id: "overall progress", text: "0 out of 1 tasks"}, {id: "1/1", text: " "}})
+	s.draw([]bar{{id: "overall progress", text: "1 out of 1 tasks"}, {id: "1/1", text: "running  ", done: 9, total: 9}})
+	want := "\r\x1b[2Koverall progress: 0 out of 1 tasks\n\r\x1b[2K1/1:  \n" +
+		"\x1b[2A\r\x1b[2Koverall progress: 1 out of 1 tasks\n\r\x1b[2K1/1: running   [=====================>]\n"
+	if b.String() != want {
+		t.Errorf("got %q\nwant %q", b.String(), want)
+	}
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/docker/client"
+	"github.com/docker/go-units"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+func taskVerbs() []verb {
+	return []verb{
+		{name: "explain", args: "TASK|SERVICE.SLOT", usage: "Say why a task runs on no node, node by node, or where it is", min: 1, max: 1, do: taskExplain,
+			long: "A task that waits is explained node by node, with the rule that each node breaks and what would\n" +
+				"satisfy it. A task of a global service is named by SERVICE.NODE as well.",
+			flags: []*opt{inspectFormatFlag()}},
+	}
+}
+
+func taskExplain(ctx context.Context, c *call) error {
+	data, err := c.get(ctx, "/swarmctl/tasks/"+url.PathEscape(c.args[0])+"/explain")
+	if err != nil {
+		return err
+	}
+	var x api.Explanation
+	if err := json.Unmarshal(data, &x); err != nil {
+		return fmt.Errorf("the daemon's answer is not JSON: %w", err)
+	}
+	if format := c.flags.str("format"); format != "" && format != "table" {
+		return printOne(c.out, format, x)
+	}
+	return printExplanation(c.out, x, c.app.now())
+}
+
+// printExplanation writes where the task stands, then, for one that waits, the
+// table of nodes.
+func printExplanation(w io.Writer, x api.Explanation, now time.Time) error {
+	unwanted := x.Desired == "shutdown" || x.Desired == "remove"
+	fmt.Fprintln(w, standing(x, now))
+	if x.Note != "" {
+		fmt.Fprintf(w, "It may not run yet: %s.\n", x.Note)
+	}
+	switch {
+	case unwanted && x.State == "pending":
+		fmt.Fprintln(w, "It is not wanted any more.")
+	case x.State != "pending" && x.Err != "":
+		fmt.Fprintf(w, "Error: %s\n", x.Err)
+	case x.State == "pending" && len(x.Nodes) == 0 && x.NodeID == "":
+		fmt.Fprintln(w, "The cluster has no nodes.")
+	case x.State == "pending" && len(x.Nodes) == 0:
+		fmt.Fprintln(w, "The node is not in the cluster.")
+	}
+	if len(x.Nodes) == 0 {
+		return nil
+	}
+	tabs := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	fmt.Fprintln(tabs, "\nNODE\tREASON")
+	for _, n := range x.Nodes {
+		fmt.Fprintf(tabs, "%s\t%s\n", n.Hostname, n.Text())
+	}
+	return tabs.Flush()
+}
+
+// standing is "Task web.3.<id> has waited for a node for 5 minutes.".
+func standing(x api.Explanation, now time.Time) string {
+	since, node := strings.ToLower(units.HumanDuration(now.Sub(x.Since))), cmp.Or(x.Node, string(x.NodeID))
+	switch {
+	case x.State == "pending" && node == "":
+		return fmt.Sprintf("Task %s has waited for a node for %s.", x.Name, since)
+	case x.State == "pending":
+		return fmt.Sprintf("Task %s has waited for its node, %s, for %s.", x.Name, node, since)
+	}
+	if state, err := api.ParseTaskState(x.State); err == nil && state.Terminal() {
+		return fmt.Sprintf("Task %s: %s on %s, %s ago.", x.Name, x.State, node, since)
+	}
+	return fmt.Sprintf("Task %s: %s on %s for %s.", x.Name, x.State, node, since)
+}
+
+// get asks the daemon for something that is no part of Docker's API; path is escaped.
+func (c *call) get(ctx context.Context, path string) ([]byte, error) {
+	if _, err := c.api().Ping(ctx); err != nil {
+		return nil, err // in the client's words, where no daemon answers
+	}
+	host, err := client.ParseHostURL(c.api().DaemonHost())
+	if err != nil {
+		return nil, err
+	}
+	base := "http://swarmctl" // a unix socket is dialled whatever the name
+	if host.Scheme == "tcp" {
+		base = "http://" + host.Host
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.api().HTTPClient().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode == http.StatusOK {
+		return data, err
+	}
+	var answer struct{ Message string }
+	if json.Unmarshal(data, &answer) != nil || answer.Message == "" {
+		answer.Message = res.Status
+	}
+	return nil, errors.New("Error response from daemon: " + answer.Message)
+}
