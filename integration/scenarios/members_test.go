@@ -1,0 +1,92 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/swarmctl/swarmctl/integration/cluster"
+)
+
+func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
+	l := newLab(t)
+	before := l.run("web", 10)
+	worker := l.Workers()[0]
+	l.cli(l.leader(), "node", "promote", worker.Name)
+	l.managerStatus(worker, "Reachable")
+	if got := l.cli(worker, "node", "ls", "-q"); len(strings.Fields(got)) != len(l.Nodes) {
+		t.Errorf("the promoted node does not serve the API: node ls -q printed %q", got)
+	}
+	l.cli(worker, "service", "scale", "--detach", "web=11") // it takes writes
+	running := l.count("web", 11)
+	l.cli(l.leader(), "node", "demote", worker.Name)
+	l.managerStatus(worker, "")
+	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
+	l.refused(worker, []string{"node", "ls"}, "manager")
+	l.still("web", 0, running)
+	for _, c := range before {
+		if !strings.Contains(strings.Join(ids(running), " "), c.ID) {
+			t.Errorf("container %s did not survive the change of roles", c.ID)
+		}
+	}
+}
+
+func TestLeaderIsDemoted(t *testing.T) {
+	l := newLab(t)
+	before := l.run("web", 5)
+	old := l.leader()
+	l.cli(l.Nodes[1], "node", "demote", old.Name)
+	l.managerStatus(old, "")
+	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
+	old.Manager = false
+	l.still("web", 0, before)
+	l.cli(l.leader(), "node", "promote", old.Name)
+	old.Manager = true
+	l.managerStatus(old, "Reachable")
+	l.still("web", 0, before)
+}
+
+func TestDrainAndReturn(t *testing.T) {
+	l := newLab(t)
+	l.run("web", 10)
+	n := l.Workers()[1]
+	l.cli(l.Nodes[0], "node", "update", "--availability", "drain", n.Name)
+	l.elsewhere("web", 10, n)
+	l.cli(l.Nodes[0], "node", "update", "--availability", "active", n.Name)
+	l.cli(l.Nodes[0], "service", "scale", "--detach", "web=12")
+	if running := l.count("web", 12); cluster.Spread(running)[n] != 2 {
+		t.Errorf("new replicas avoid %s though it is active and empty: it runs %d", n.Name, cluster.Spread(running)[n])
+	}
+}
+
+func TestNodeLeavesAndIsRemoved(t *testing.T) {
+	l := ownLab(t, "10.91.3", 1, 2)
+	l.run("web", 6)
+	manager, leaver := l.Nodes[0], l.Nodes[2]
+	l.refused(manager, []string{"leave"}, "--force")
+	l.refused(manager, []string{"node", "rm", leaver.Name}, leaver.ID)
+	l.cli(leaver, "leave")
+	l.elsewhere("web", 6, leaver)
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+		_, err := manager.CLI(ctx, "node", "rm", leaver.Name)
+		return err
+	}))
+	if got := l.cli(manager, "node", "ls", "-q"); len(strings.Fields(got)) != 2 {
+		t.Errorf("node ls -q after the removal: %q", got)
+	}
+	l.must(leaver.Join(l.ctx, manager, false)) // and comes back as a new node
+	l.must(l.AwaitReady(l.ctx, 3))
+}
+
+// managerStatus waits until node ls shows a node's manager status.
+func (l *lab) managerStatus(n *cluster.Node, want string) {
+	l.t.Helper()
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+		got, err := l.leader().CLI(ctx, "node", "ls", "--format", "{{.Hostname}}={{.ManagerStatus}}")
+		if err == nil && !strings.Contains("\n"+got, "\n"+n.Name+"="+want+"\n") {
+			err = fmt.Errorf("%s should be %q:\n%s", n.Name, want, got)
+		}
+		return err
+	}))
+}
