@@ -30,7 +30,7 @@ type Config struct {
 	// returns what that returned. An error must keep its api code on the way;
 	// an error that wraps ErrNotSent says that the leader never saw the command.
 	Forward func(ctx context.Context, leader api.NodeID, addr string, command []byte) ([]byte, error)
-	// Reachable says whether a manager is alive, for the quorum check of Remove.
+	// Reachable says whether a manager is alive. Remove asks those of whom it does.
 	// Optional: without it, a manager is alive if it answered this leader's
 	// last heartbeats.
 	Reachable func(api.NodeID) bool

@@ -127,7 +127,8 @@ func (s *Store) waitCaughtUp(ctx context.Context, srv raft.Server) error {
 // leader cannot remove itself: it hands leadership over and returns an error of
 // code not_leader, for the caller to ask the new one. Leader only.
 func (s *Store) Remove(ctx context.Context, id api.NodeID) error {
-	if !s.IsLeader() {
+	e, _ := s.reign.get()
+	if e == nil {
 		return errNotUs
 	}
 	s.membership.Lock()
@@ -137,7 +138,7 @@ func (s *Store) Remove(ctx context.Context, id api.NodeID) error {
 		return api.Errorf(api.CodeNotFound, "node %s is not a manager of this cluster", id)
 	}
 	if srv.Suffrage == raft.Voter {
-		if err := s.canSpare(id); err != nil {
+		if err := s.canSpare(e, id); err != nil {
 			return err
 		}
 	}
@@ -150,25 +151,34 @@ func (s *Store) Remove(ctx context.Context, id api.NodeID) error {
 	return s.change(ctx, s.raft.RemoveServer(srv.ID, 0, s.patience(ctx)))
 }
 
-// canSpare refuses to remove a voter that the group needs; the words are Docker's.
-func (s *Store) canSpare(id api.NodeID) error {
-	left, alive := 0, 0
+// canSpare refuses to remove a voter that the group needs; the words are
+// Docker's. It asks the others now: what a leader remembers of them is nothing
+// when it has just begun, and may be old.
+func (s *Store) canSpare(e *epoch, id api.NodeID) error {
+	left := 0
+	var alive []raft.Server // beside this node
 	for _, srv := range s.servers() {
 		if srv.Suffrage != raft.Voter || srv.ID == raft.ServerID(id) {
 			continue
 		}
 		left++
-		if s.reachable(api.NodeID(srv.ID)) {
-			alive++
+		if srv.ID != s.trans.self && (s.cfg.Reachable == nil || s.cfg.Reachable(api.NodeID(srv.ID))) {
+			alive = append(alive, srv)
 		}
 	}
 	if left == 0 {
 		return api.Errorf(api.CodeConflict, "attempting to demote the last manager of the swarm: promote another node first")
 	}
-	if need := left/2 + 1; alive < need {
-		return api.Errorf(api.CodeConflict, "can't remove member from the raft: this would result in a loss of quorum: of the %d managers left %d would be reachable, and %d are needed: bring others back, or promote some, first", left, alive, need)
+	self := 1
+	if id == s.cfg.NodeID {
+		self = 0
 	}
-	return nil
+	need := left/2 + 1
+	said, err := s.poll(e, alive, need-self)
+	if api.CodeOf(err) == api.CodeUnavailable {
+		return api.Errorf(api.CodeConflict, "can't remove member from the raft: this would result in a loss of quorum: of the %d managers left %d would be reachable, and %d are needed: bring others back, or promote some, first", left, said+self, need)
+	}
+	return err
 }
 
 // TransferLeadership makes another member the leader: id, or whoever is most up

@@ -47,33 +47,36 @@ func (s *Store) ReadView(ctx context.Context) (*state.View, error) {
 // sockets. These requests are sent after the question.
 func (s *Store) confirm(e *epoch) error {
 	peers, voters := s.otherVoters()
-	need := voters / 2 // beside this node
+	_, err := s.poll(e, peers, voters/2) // and this node
+	return err
+}
+
+// poll asks peers for their word that e reigns, until need of them gave it. The
+// error has code unavailable, beside the number that did, where fewer answer
+// within two contacts, and code not_leader where the reign ended meanwhile.
+func (s *Store) poll(e *epoch, peers []raft.Server, need int) (said int, err error) {
 	votes := make(chan bool, len(peers))
 	for _, p := range peers {
-		go func() { // ends with the RPC, which has a timeout
-			var resp raft.AppendEntriesResponse
-			err := s.trans.AppendEntries(p.ID, p.Address, s.trans.request(e.number), &resp)
-			votes <- err == nil && resp.Success && resp.Term == e.number
-		}()
+		go func() { votes <- s.trans.ask(p, e.number) }() // ends with the RPC, which has a timeout
 	}
 	limit := time.After(2 * s.cfg.Timers.Contact)
-	for asked := len(peers); need > 0; {
+	for asked := len(peers); said < need; {
 		if asked == 0 {
-			return api.Errorf(api.CodeUnavailable, "no majority of the managers confirms that this one is the leader: make sure more than half of the managers are online")
+			return said, api.Errorf(api.CodeUnavailable, "no majority of the managers confirms that this one is the leader: make sure more than half of the managers are online")
 		}
 		select {
 		case yes := <-votes:
 			asked--
 			if yes {
-				need--
+				said++
 			}
 		case <-limit:
 			asked = 0
 		case <-e.ctx.Done():
-			return errNotUs
+			return said, errNotUs
 		}
 	}
-	return nil
+	return said, nil
 }
 
 // otherVoters returns the voters beside this node, and the number of all.

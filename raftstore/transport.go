@@ -104,13 +104,32 @@ func (t *transport) pause(d time.Duration) bool {
 	}
 }
 
-// RequestVote repeats a request that failed at once: the connection came from
-// the pool and its other end had restarted. A vote may be asked for twice.
-func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) (err error) {
-	for range poolSize + 1 {
+// RequestVote repeats a request that a stale connection failed. A vote may be
+// asked for twice.
+func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return pastStale(func() error {
 		*resp = raft.RequestVoteResponse{}
+		return t.NetworkTransport.RequestVote(id, addr, req, resp)
+	})
+}
+
+// ask is a heartbeat in the name of the leader of a term, and reports whether
+// the peer takes it.
+func (t *transport) ask(p raft.Server, term uint64) bool {
+	var resp raft.AppendEntriesResponse
+	err := pastStale(func() error {
+		resp = raft.AppendEntriesResponse{}
+		return t.AppendEntries(p.ID, p.Address, t.request(term), &resp)
+	})
+	return err == nil && resp.Success && resp.Term == term
+}
+
+// pastStale repeats a call that failed at once: its connection came from the
+// pool and the other end had restarted.
+func pastStale(call func() error) (err error) {
+	for range poolSize + 1 {
 		start := time.Now()
-		if err = t.NetworkTransport.RequestVote(id, addr, req, resp); err == nil || time.Since(start) > quickFailure {
+		if err = call(); err == nil || time.Since(start) > quickFailure {
 			break
 		}
 	}
