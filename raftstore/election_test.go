@@ -8,10 +8,10 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 )
 
-// The promise of DefaultTimers: the first write after the leader lost power,
-// in the middle of writes, within two seconds. Each round the old leader comes
-// back and catches up.
-func TestFailoverWithDefaultTimersTakesLessThanTwoSeconds(t *testing.T) {
+// A leader loses power in the middle of writes; each round the old one comes
+// back and catches up. An election that comes to nothing costs a second or two,
+// so there must be next to none: how long a failover takes is the bench's business.
+func TestFailoverTakesOneElection(t *testing.T) {
 	c := &cluster{t: t, dir: t.TempDir(), timers: DefaultTimers(), nodes: map[api.NodeID]*node{}, cut: map[api.NodeID]bool{}}
 	t.Cleanup(c.stopAll)
 	for i, id := range []api.NodeID{"a", "b", "c"} {
@@ -21,7 +21,9 @@ func TestFailoverWithDefaultTimersTakesLessThanTwoSeconds(t *testing.T) {
 		}
 		c.leader()
 	}
-	for range 4 {
+	const rounds = 4
+	first := c.leader().term()
+	for range rounds {
 		old := c.leader()
 		writing, cancel := context.WithCancel(c.ctx())
 		go func() { // entries that some follower may have and another not
@@ -35,13 +37,20 @@ func TestFailoverWithDefaultTimersTakesLessThanTwoSeconds(t *testing.T) {
 		id := api.NewID()
 		_, err := c.leader(old.id).Propose(c.ctx(), createService(id, id))
 		c.ok(err)
-		took := time.Since(start)
-		t.Logf("%v", took)
-		if took > 2*time.Second {
-			t.Errorf("%v", took)
-		}
+		t.Logf("first write after %v", time.Since(start))
 		cancel()
 		c.pull(old.id, false)
 		c.ok(old.WaitApplied(c.ctx(), c.leader(old.id).View().Index()))
 	}
+	// One more for a machine so starved that two candidates met.
+	if terms := c.leader().term() - first; terms > rounds+1 {
+		t.Errorf("%d failovers took %d elections", rounds, terms)
+	}
+}
+
+func (n *node) term() uint64 {
+	if e, _ := n.reign.get(); e != nil {
+		return e.number
+	}
+	return 0
 }

@@ -14,14 +14,15 @@ const (
 	poolSize      = 5                      // connections kept to each peer
 	askAgain      = 100 * time.Millisecond // between two requests for a refused pre-vote
 	goFirst       = 60 * time.Millisecond  // what a rival of lower ID gets to win its election
-	quickFailure  = 50 * time.Millisecond  // sooner than this, an error is a stale connection's
+	mostAsks      = poolSize + 1           // one connection more than may be stale
+	hedge         = 100 * time.Millisecond // without an answer, a question goes out once more
 	heartbeatsDue = 2                      // contacts without an answer after which a peer is gone
 	fullFor       = 10                     // contacts for which a disk that was full is held against a candidate
 )
 
 // transport is raft's network transport with three things added: elections
-// that do not wait out whole timeouts, RPCs that survive a stale pooled
-// connection, and a memory of who answers.
+// that do not wait out whole timeouts, questions that survive stale pooled
+// connections, and a memory of who answers.
 type transport struct {
 	*raft.NetworkTransport
 	streams *streams
@@ -65,8 +66,9 @@ func (t *transport) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, re
 		t.pause(t.contact / 2) // small writes may succeed again: let others win
 	}
 	for {
-		*resp = raft.RequestPreVoteResponse{}
-		err := t.NetworkTransport.RequestPreVote(id, addr, req, resp)
+		err := firstAnswer(resp, func(resp *raft.RequestPreVoteResponse) error {
+			return t.NetworkTransport.RequestPreVote(id, addr, req, resp)
+		})
 		switch {
 		case err == nil && resp.Granted:
 			t.letRivalGoFirst()
@@ -104,11 +106,9 @@ func (t *transport) pause(d time.Duration) bool {
 	}
 }
 
-// RequestVote repeats a request that a stale connection failed. A vote may be
-// asked for twice.
+// RequestVote asks for a vote, which may be asked for twice.
 func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return pastStale(func() error {
-		*resp = raft.RequestVoteResponse{}
+	return firstAnswer(resp, func(resp *raft.RequestVoteResponse) error {
 		return t.NetworkTransport.RequestVote(id, addr, req, resp)
 	})
 }
@@ -117,23 +117,45 @@ func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, req *
 // the peer takes it.
 func (t *transport) ask(p raft.Server, term uint64) bool {
 	var resp raft.AppendEntriesResponse
-	err := pastStale(func() error {
-		resp = raft.AppendEntriesResponse{}
-		return t.AppendEntries(p.ID, p.Address, t.request(term), &resp)
+	err := firstAnswer(&resp, func(resp *raft.AppendEntriesResponse) error {
+		return t.AppendEntries(p.ID, p.Address, t.request(term), resp)
 	})
 	return err == nil && resp.Success && resp.Term == term
 }
 
-// pastStale repeats a call that failed at once: its connection came from the
-// pool and the other end had restarted.
-func pastStale(call func() error) (err error) {
-	for range poolSize + 1 {
-		start := time.Now()
-		if err = call(); err == nil || time.Since(start) > quickFailure {
-			break
+// firstAnswer puts a question that may be repeated, again whenever it failed or
+// was not answered for a moment, and takes the first answer. A connection from
+// the pool may be stale: its other end has restarted, which fails at once, or
+// was cut off meanwhile, which shows only after a whole time-out. A question
+// under way holds its connection, so that the next one goes over another.
+func firstAnswer[R any](resp *R, call func(*R) error) error {
+	type answer struct {
+		resp R
+		err  error
+	}
+	answers := make(chan answer, mostAsks)
+	asked, failed := 0, 0
+	for {
+		if asked < mostAsks {
+			asked++
+			go func() { // ends with the RPC, which has a timeout
+				var a answer
+				a.err = call(&a.resp)
+				answers <- a
+			}()
+		}
+		select {
+		case a := <-answers:
+			if a.err == nil {
+				*resp = a.resp
+				return nil
+			}
+			if failed++; failed == mostAsks {
+				return a.err
+			}
+		case <-time.After(hedge):
 		}
 	}
-	return err
 }
 
 // AppendEntries notes that the peer answered; heartbeats come this way.
