@@ -88,7 +88,7 @@ func (s *Store) takeBack(srv raft.Server) {
 	}
 }
 
-// waitCaughtUp waits until a new member has all that is in the log now.
+// waitCaughtUp waits until a member has all that is in the log now.
 func (s *Store) waitCaughtUp(ctx context.Context, srv raft.Server) error {
 	var goal mark
 	var entry raft.Log
@@ -148,7 +148,22 @@ func (s *Store) Remove(ctx context.Context, id api.NodeID) error {
 		}
 		return errNotUs
 	}
+	s.sayFarewell(ctx, srv)
 	return s.change(ctx, s.raft.RemoveServer(srv.ID, 0, s.patience(ctx)))
+}
+
+// sayFarewell makes sure that a member which is there has seen all that is
+// committed, the reason why it goes included: nobody tells it any more
+// afterwards. One that does not answer goes without.
+func (s *Store) sayFarewell(ctx context.Context, srv raft.Server) {
+	if !s.reachable(api.NodeID(srv.ID)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timers.Contact)
+	defer cancel()
+	if err := s.waitCaughtUp(ctx, srv); err != nil {
+		s.log.Info("a manager leaves the group without having heard why", "peer", srv.ID, "error", err)
+	}
 }
 
 // canSpare refuses to remove a voter that the group needs; the words are

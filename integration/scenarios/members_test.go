@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/swarmctl/swarmctl/integration/cluster"
 )
@@ -36,14 +37,46 @@ func TestLeaderIsDemoted(t *testing.T) {
 	l := newLab(t)
 	before := l.run("web", 5)
 	old := l.leader()
+	start := time.Now()
 	l.cli(l.Nodes[1], "node", "demote", old.Name)
+	t.Logf("answered after %.2f s", time.Since(start).Seconds())
 	l.managerStatus(old, "")
+	t.Logf("no manager after %.2f s", time.Since(start).Seconds())
 	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
 	old.Manager = false
 	l.still("web", 0, before)
+	t.Logf("its session is with another one after %.2f s", time.Since(start).Seconds())
 	l.cli(l.leader(), "node", "promote", old.Name)
 	old.Manager = true
 	l.managerStatus(old, "Reachable")
+	t.Logf("a manager again after %.2f s", time.Since(start).Seconds())
+	l.still("web", 0, before)
+}
+
+// A slip of the hand that is corrected at once: the demotion is half done when
+// the promotion comes.
+func TestDemotedAndPromotedAgainAtOnce(t *testing.T) {
+	l := newLab(t)
+	before := l.run("web", 5)
+	for range 4 {
+		n := l.leader()
+		at := l.Nodes[0]
+		if n == at {
+			at = l.Nodes[1]
+		}
+		l.cli(at, "node", "demote", n.Name)
+		l.cli(at, "node", "promote", n.Name)
+		start := time.Now()
+		l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+			got, err := at.CLI(ctx, "node", "ls", "--format", "{{.ManagerStatus}}")
+			if members := strings.Count(got, "Reachable") + strings.Count(got, "Leader"); err == nil && members != managers {
+				err = fmt.Errorf("%d managers after %s was demoted and promoted again", members, n.Name)
+			}
+			return err
+		}))
+		l.must(l.AwaitManagers(l.ctx)) // and answers as one
+		t.Logf("%s is a manager again after %.2f s", n.Name, time.Since(start).Seconds())
+	}
 	l.still("web", 0, before)
 }
 

@@ -98,6 +98,35 @@ func (g *manager) joinRaft(ctx context.Context) error {
 	return nil
 }
 
+// stayMember asks to be taken in again when the cluster, which wants this node
+// as a manager, does not count it as one: a node that is promoted before it
+// has carried out its demotion keeps its certificate and its state, and would
+// wait for ever for a leader that does not know it. Asking is idempotent.
+func (g *manager) stayMember(ctx context.Context) error {
+	for {
+		info, changed := g.m.watchCluster()
+		var retry <-chan time.Time
+		if g.m.leftOut(info) {
+			if err := g.rejoin(ctx); err != nil {
+				g.log.Warn("this node is to be a manager and is not in the Raft group yet", "err", err)
+				retry = time.After(retryAfter)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-retry:
+		}
+	}
+}
+
+func (g *manager) rejoin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	return g.askToJoin(ctx)
+}
+
 func (g *manager) askToJoin(ctx context.Context) error {
 	self := g.m.settings().AdvertiseAddr
 	for {
@@ -130,7 +159,7 @@ func (g *manager) askToJoin(ctx context.Context) error {
 
 // callManager makes one call to another manager and brings its error home.
 func (g *manager) callManager(addr string, call func(wire.ManagersClient) error) error {
-	conn, err := g.m.peers.get(addr)
+	conn, err := g.peers.get(addr)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"google.golang.org/protobuf/proto"
@@ -11,8 +13,7 @@ import (
 	"github.com/swarmctl/swarmctl/api/wire"
 )
 
-// onCluster takes what a manager says of the cluster: it is kept for the next
-// start, and a role other than the certificate's asks for another certificate.
+// onCluster takes what a manager says of the cluster; it is kept for the next start.
 func (m *member) onCluster(info *wire.ClusterInfo) {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(info)
 	if err != nil {
@@ -33,8 +34,31 @@ func (m *member) onCluster(info *wire.ClusterInfo) {
 			m.log.Error("the node's settings are not saved", "err", err)
 		}
 	}
-	if m.roleDiffers(info) {
-		m.renew.RenewNow()
+}
+
+// followRole asks for another certificate while the role of this one is not
+// the node's. It looks again after each: the one that has just come may have
+// been asked for before the latest change of the role.
+func (m *member) followRole(ctx context.Context) error {
+	var rest <-chan time.Time // for a manager that has not heard of the change to hear of it
+	for {
+		_, renewed := m.ids.Watch()
+		info, updated := m.watchCluster()
+		if !m.roleDiffers(info) {
+			rest = nil
+		} else if rest == nil {
+			m.renew.RenewNow()
+			rest = time.After(roleRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-renewed:
+		case <-updated:
+			rest = nil
+		case <-rest:
+			rest = nil
+		}
 	}
 }
 
@@ -51,8 +75,18 @@ func (m *member) roleDiffers(info *wire.ClusterInfo) bool {
 	case spec.Role == swarm.NodeRoleManager:
 		return true
 	default:
-		return !slices.ContainsFunc(info.GetManagers(), func(p *wire.Peer) bool { return p.GetNodeId() == string(m.id()) })
+		return !m.listed(info)
 	}
+}
+
+// leftOut says that the node is to be a manager and is not counted as one.
+func (m *member) leftOut(info *wire.ClusterInfo) bool {
+	spec, err := nodeSpec(info)
+	return err == nil && spec.Role == swarm.NodeRoleManager && !m.listed(info)
+}
+
+func (m *member) listed(info *wire.ClusterInfo) bool {
+	return slices.ContainsFunc(info.GetManagers(), func(p *wire.Peer) bool { return p.GetNodeId() == string(m.id()) })
 }
 
 func (m *member) watchCluster() (*wire.ClusterInfo, <-chan struct{}) {

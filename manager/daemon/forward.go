@@ -19,6 +19,9 @@ import (
 const (
 	// forwardPatience is how long a request waits for a leader to be elected.
 	forwardPatience = 10 * time.Second
+	// lastWord is what a leader that has just been replaced gets to say what
+	// became of a change that it was asked for.
+	lastWord = 500 * time.Millisecond
 	// maxForwarded bounds the body of a forwarded request. It is kept, so that
 	// the request can be sent again. The largest is a config or secret of 500 KiB.
 	maxForwarded = 8 << 20
@@ -27,6 +30,7 @@ const (
 var (
 	errLeaderChanged = errors.New("another manager leads now")
 	errAskAgain      = errors.New("it does not lead")
+	errNoLeader      = api.Errorf(api.CodeUnavailable, "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online; should they be lost for good, see `swarmctl init --force-new-cluster`")
 )
 
 // forward hands an API request to the leader and the answer back, streams
@@ -34,11 +38,6 @@ var (
 // that the old leader has certainly not carried out, goes to the new one; any
 // other ends with an error that leaves its outcome open.
 func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
-	m := d.current()
-	if m == nil || m.manager() == nil {
-		refuse(w, errNoManager)
-		return
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForwarded))
 	if err != nil {
 		refuse(w, api.Errorf(api.CodeUnavailable, "read the request: %v", err))
@@ -47,12 +46,17 @@ func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
 	waiting, cancel := context.WithTimeout(r.Context(), forwardPatience)
 	defer cancel()
 	for {
-		leader, changed, err := m.manager().awaitKnownLeader(waiting)
+		m := d.current()
+		if m == nil {
+			refuse(w, errNoManager)
+			return
+		}
+		g, leader, changed, err := m.awaitKnownLeader(waiting)
 		if err != nil {
 			refuse(w, err)
 			return
 		}
-		a := attempt{leader: leader, changed: changed, transport: m.apiTransport}
+		a := attempt{leader: leader, changed: changed, transport: g.api}
 		if a.run(w, r, body); a.err == nil {
 			return
 		}
@@ -69,17 +73,23 @@ func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
 }
 
 // awaitKnownLeader waits until there is a leader: this node itself, perhaps,
-// which is then reached over its own port. changed is closed when it is another.
-func (g *manager) awaitKnownLeader(ctx context.Context) (raftstore.Leader, <-chan struct{}, error) {
+// which is then reached over its own port. changed is closed when it is
+// another. A node that is no manager any more waits for nobody.
+func (m *member) awaitKnownLeader(ctx context.Context) (g *manager, leader raftstore.Leader, changed <-chan struct{}, err error) {
 	for {
-		leader, changed := g.store.WatchLeader()
+		if g = m.manager(); g == nil {
+			return nil, leader, nil, errNoManager
+		}
+		leader, changed = g.store.WatchLeader()
 		if leader.ID != "" {
-			return leader, changed, nil
+			return g, leader, changed, nil
 		}
 		select {
 		case <-ctx.Done():
-			return leader, nil, api.Errorf(api.CodeUnavailable, "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online; should they be lost for good, see `swarmctl init --force-new-cluster`")
+			return g, leader, nil, errNoLeader
 		case <-changed:
+		case <-g.over:
+			return g, leader, nil, errNoManager
 		}
 	}
 }
@@ -100,10 +110,21 @@ func (a *attempt) run(w http.ResponseWriter, r *http.Request, body []byte) {
 	go func() { // ends with the answer, or with the request
 		select {
 		case <-a.changed:
-			cancel(errLeaderChanged)
 		case <-answered:
+			return
 		case <-ctx.Done():
+			return
 		}
+		if !a.mayRepeat(r) { // it may have been carried out: the old leader, if it lives, says so
+			select {
+			case <-answered:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(lastWord):
+			}
+		}
+		cancel(errLeaderChanged)
 	}()
 	out := r.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { a.sent.Store(true) }}))
 	out.Body = io.NopCloser(bytes.NewReader(body))

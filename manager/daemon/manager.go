@@ -32,6 +32,12 @@ type manager struct {
 	store *raftstore.Store
 	gate  *gate
 	mux   *mux
+	over  <-chan struct{} // closed when this life of it ends
+
+	// Connections to other managers. They know this node as what its certificate
+	// said when they were made, so none outlives a change of the role.
+	peers *peers
+	api   *http.Transport
 }
 
 // runManagerWhileOne runs the manager's half for as long as the certificate
@@ -83,12 +89,15 @@ func (m *member) runManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mgr := &manager{m: m, log: m.component("manager"), gate: newGate(), mux: newMux(listener, m.ids, m.component("port"))}
+	mgr := &manager{m: m, log: m.component("manager"), gate: newGate(), mux: newMux(listener, m.ids, m.component("port")), peers: newPeers(m.ids), api: newAPITransport(m.ids)}
+	defer mgr.peers.close()
+	defer mgr.api.CloseIdleConnections()
 	if err := mgr.openStore(); err != nil {
 		_ = listener.Close()
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	mgr.over = ctx.Done()
 	group.Go(func() error { return mgr.mux.Run(ctx) })
 	group.Go(func() error { return mgr.store.Run(ctx) })
 	group.Go(func() error { return mgr.serveGRPC(ctx) })
@@ -100,6 +109,7 @@ func (m *member) runManager(ctx context.Context) error {
 		m.mgr.Store(mgr)
 		m.managingOnce.Do(func() { close(m.managing) })
 		group.Go(func() error { return mgr.dispatch(ctx) })
+		group.Go(func() error { return mgr.stayMember(ctx) })
 		return mgr.store.LeadTerms(ctx, mgr.lead)
 	})
 	err = group.Wait()

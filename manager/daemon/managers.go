@@ -132,7 +132,7 @@ func (s *managersServer) Propose(ctx context.Context, req *wire.ProposeRequest) 
 
 // forwardCommand hands a command to the leader.
 func (g *manager) forwardCommand(ctx context.Context, _ nodeID, addr string, command []byte) ([]byte, error) {
-	conn, err := g.m.peers.get(addr)
+	conn, err := g.peers.get(addr)
 	if err == nil {
 		err = connected(ctx, conn)
 	}
@@ -213,7 +213,7 @@ func (g *manager) tunnelTo(ctx context.Context, id nodeID) (net.Conn, error) {
 }
 
 func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID) (net.Conn, error) {
-	conn, err := g.m.peers.get(addr)
+	conn, err := g.peers.get(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -32,7 +31,6 @@ type member struct {
 	d     *Daemon
 	log   *slog.Logger
 	ids   *identity.Source
-	peers *peers
 	renew *joiner.Renewer
 
 	// boot is how the manager's half starts the first time: see boot.go.
@@ -61,8 +59,6 @@ type member struct {
 
 	failure error         // why a part does not run; nil when all do
 	failed  chan struct{} // closed, and replaced, when failure changes
-
-	apiTransport *http.Transport
 }
 
 func newMember(d *Daemon, id *identity.Identity, set settings) *member {
@@ -71,7 +67,6 @@ func newMember(d *Daemon, id *identity.Identity, set settings) *member {
 		d:         d,
 		log:       d.cfg.Log.With("node", id.NodeID),
 		ids:       ids,
-		peers:     newPeers(ids),
 		set:       set,
 		cluster:   set.clusterInfo(),
 		heard:     make(chan struct{}),
@@ -81,7 +76,6 @@ func newMember(d *Daemon, id *identity.Identity, set settings) *member {
 		gossiping: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
-	m.apiTransport = newAPITransport(ids)
 	m.ctx, m.cancel = context.WithCancel(d.scope)
 	return m
 }
@@ -97,8 +91,6 @@ const retryAfter = 2 * time.Second
 // run is the membership until the node leaves or the daemon ends.
 func (m *member) run(context.Context) {
 	defer close(m.done)
-	defer m.peers.close()
-	defer m.apiTransport.CloseIdleConnections()
 	group, ctx := errgroup.WithContext(m.ctx)
 	renewer, err := joiner.NewRenewer(joiner.RenewerConfig{
 		Source: m.ids, Dir: m.d.cfg.StateDir, Managers: m.managerAddrs, Log: m.component("renewal"),
@@ -108,6 +100,7 @@ func (m *member) run(context.Context) {
 	}
 	m.renew = renewer
 	group.Go(func() error { return renewer.Run(ctx) })
+	group.Go(func() error { return m.followRole(ctx) })
 	group.Go(func() error { m.keep(ctx, "manager", m.runManagerWhileOne); return nil })
 	group.Go(func() error { m.keep(ctx, "gossip", m.runGossip); return nil })
 	group.Go(func() error { m.keep(ctx, "worker", m.runWorker); return nil })
