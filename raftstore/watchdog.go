@@ -15,14 +15,14 @@ func heartbeatTimeout(contact time.Duration) time.Duration { return contact * 8 
 // silent for Timers.Contact. Raft's own timer has the right to be up to three
 // times as late: it sleeps for one to two timeouts at random, looks, and if
 // contact is too recent sleeps again. The dice are there to avoid split votes;
-// here transport.letRivalGoFirst does that.
+// here turn does that, and transport.letRivalGoFirst where turns are not kept.
 func (s *Store) watch() {
 	contact := s.cfg.Timers.Contact
 	started := time.Now()
 	for {
 		wait := contact
 		if s.raft.State() == raft.Follower && s.votes() {
-			wait = contact - time.Since(latest(started, s.raft.LastContact()))
+			wait = contact + s.turn() - time.Since(latest(started, s.raft.LastContact()))
 			if s.alone() {
 				wait = 0 // nobody to hear from
 			}
@@ -39,6 +39,19 @@ func (s *Store) watch() {
 			return
 		}
 	}
+}
+
+// turn is how much later than Timers.Contact this follower wants an election:
+// all hear the leader's last word at the same moment, and two that ask for
+// votes within a network's delay of each other split them.
+func (s *Store) turn() time.Duration {
+	leader, ahead := s.Leader().ID, 0
+	for _, srv := range s.servers() {
+		if srv.Suffrage == raft.Voter && srv.ID < s.trans.self && srv.ID != raft.ServerID(leader) {
+			ahead++
+		}
+	}
+	return time.Duration(ahead) * goFirst / 2
 }
 
 func latest(a, b time.Time) time.Time {

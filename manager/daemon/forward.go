@@ -21,7 +21,7 @@ const (
 	forwardPatience = 10 * time.Second
 	// lastWord is what a leader that has just been replaced gets to say what
 	// became of a change that it was asked for.
-	lastWord = 500 * time.Millisecond
+	lastWord = 250 * time.Millisecond
 	// maxForwarded bounds the body of a forwarded request. It is kept, so that
 	// the request can be sent again. The largest is a config or secret of 500 KiB.
 	maxForwarded = 8 << 20
