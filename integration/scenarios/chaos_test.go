@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -54,8 +55,15 @@ func TestDaemonKillsLeaveNoOrphansAndNoDuplicates(t *testing.T) {
 		}
 	}
 	l.count("web", want)
-	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error { return l.exact(ctx, "web", want) }))
-	l.still("web", 3*time.Second, l.w.Running("web"))
+	var listed []string
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) (err error) {
+		listed, err = l.exact(ctx, "web", want)
+		return err
+	}))
+	running := l.until("web", soon, "what the engines' events tell is what they list", func(cs []cluster.Container) bool {
+		return equal(ids(cs), listed)
+	})
+	l.still("web", 3*time.Second, running)
 }
 
 // scale asks every manager until one accepts, as a user would while a leader is elected.
@@ -70,15 +78,15 @@ func (l *lab) scale(service string, n int) error {
 
 // exact compares the engines with the cluster's own record: one running
 // container for each task that should run, on that task's node, and not one
-// container more.
-func (l *lab) exact(ctx context.Context, service string, want int) error {
+// container more. It returns the IDs of those that run, sorted.
+func (l *lab) exact(ctx context.Context, service string, want int) (running []string, err error) {
 	var tasks []swarm.Task
-	err := l.Any(ctx, func(ctx context.Context, n *cluster.Node) (err error) {
+	err = l.Any(ctx, func(ctx context.Context, n *cluster.Node) (err error) {
 		tasks, err = n.API.TaskList(ctx, swarm.TaskListOptions{Filters: filters.NewArgs(filters.Arg("service", service))})
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wanted, known := map[string]string{}, map[string]bool{} // task to node
 	for _, task := range tasks {
@@ -88,27 +96,29 @@ func (l *lab) exact(ctx context.Context, service string, want int) error {
 		}
 	}
 	if len(wanted) != want {
-		return fmt.Errorf("%d tasks should run, not %d", len(wanted), want)
+		return nil, fmt.Errorf("%d tasks should run, not %d", len(wanted), want)
 	}
 	for _, n := range l.Nodes {
 		list, err := n.Docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", cluster.OurTaskLabel))})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, c := range list {
 			task := c.Labels[cluster.OurTaskLabel]
 			switch {
 			case !known[task]:
-				return fmt.Errorf("orphan: container %s (%s) on %s belongs to no task", c.Names, c.State, n.Name)
+				return nil, fmt.Errorf("orphan: container %s (%s) on %s belongs to no task", c.Names, c.State, n.Name)
 			case c.State == "running" && wanted[task] != n.ID:
-				return fmt.Errorf("container %s runs on %s: a duplicate, or for a task that should not run", c.Names, n.Name)
+				return nil, fmt.Errorf("container %s runs on %s: a duplicate, or for a task that should not run", c.Names, n.Name)
 			case c.State == "running":
 				delete(wanted, task)
+				running = append(running, c.ID)
 			}
 		}
 	}
 	if len(wanted) > 0 {
-		return fmt.Errorf("%d tasks have no container that runs", len(wanted))
+		return nil, fmt.Errorf("%d tasks have no container that runs", len(wanted))
 	}
-	return nil
+	slices.Sort(running)
+	return running, nil
 }
