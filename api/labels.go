@@ -18,9 +18,25 @@ const (
 
 // TaskName is what people call a task: web.1.<id> in a replicated service,
 // web.<node id>.<id> in a global one. It is also the container's name.
-func TaskName(service string, t *Task) string {
-	if t.Slot > 0 {
-		return service + "." + strconv.Itoa(t.Slot) + "." + string(t.ID)
+func TaskName(spec *ServiceSpec, t *Task) string {
+	return spec.Name + "." + Place(spec, t) + "." + string(t.ID)
+}
+
+// Place is what stands for a task's slot in its names: its number or, in a
+// global service, the node's ID.
+func Place(spec *ServiceSpec, t *Task) string {
+	if t.Slot == 0 {
+		return string(t.NodeID)
 	}
-	return service + "." + string(t.NodeID) + "." + string(t.ID)
+	return strconv.Itoa(SlotNumber(spec, t))
+}
+
+// SlotNumber is the slot's number as Docker counts it: from 1 in a replicated
+// service, from 0 in a replicated job, and 0 for every task of a global one.
+// NB: Docker's CLI waits for ever for a job whose slots do not begin at 0.
+func SlotNumber(spec *ServiceSpec, t *Task) int {
+	if spec.Mode.ReplicatedJob != nil {
+		return t.Slot - 1
+	}
+	return t.Slot
 }

@@ -15,8 +15,10 @@ type Service struct {
 	// PreviousSpecVersion is the SpecVersion of PreviousSpec.
 	PreviousSpecVersion uint64              `cbor:",omitempty"`
 	UpdateStatus        *swarm.UpdateStatus `cbor:",omitempty"`
-	JobStatus           *swarm.JobStatus    `cbor:",omitempty"`
-	Meta                Meta
+	// JobStatus is set for jobs alone. The state machine keeps it: every spec
+	// version that comes into force is a new iteration of the job.
+	JobStatus *swarm.JobStatus `cbor:",omitempty"`
+	Meta      Meta
 }
 
 // SpecVersion is the spec of a service as tasks of one version see it. It is
@@ -40,4 +42,44 @@ func (s *Service) Replicas() (n uint64, ok bool) {
 		return 1, true
 	}
 	return *r.Replicas, true
+}
+
+// IsJob reports whether the service's tasks are to do something and end, in
+// mode replicated-job or global-job.
+func (s *Service) IsJob() bool {
+	return s.Spec.Mode.ReplicatedJob != nil || s.Spec.Mode.GlobalJob != nil
+}
+
+// Goal is the state that the service's tasks are to reach.
+func (s *Service) Goal() TaskState {
+	if s.IsJob() {
+		return TaskComplete
+	}
+	return TaskRunning
+}
+
+// JobIteration is the iteration that a job is in, from 0. Services that are no
+// jobs stay at 0.
+func (s *Service) JobIteration() uint64 {
+	if s.JobStatus == nil {
+		return 0
+	}
+	return s.JobStatus.JobIteration.Index
+}
+
+// Completions is how many tasks of a replicated job may run at once and how
+// many are to complete: one, and as many as may run at once, where it is not said.
+func (s *Service) Completions() (atOnce, total uint64) {
+	j := s.Spec.Mode.ReplicatedJob
+	if j == nil {
+		return 0, 0
+	}
+	atOnce = 1
+	if j.MaxConcurrent != nil {
+		atOnce = *j.MaxConcurrent
+	}
+	if j.TotalCompletions == nil {
+		return atOnce, atOnce
+	}
+	return atOnce, *j.TotalCompletions
 }

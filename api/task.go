@@ -62,7 +62,8 @@ func (s TaskState) Terminal() bool { return s > TaskRunning && s != TaskRemove }
 type Task struct {
 	ID        TaskID
 	ServiceID ServiceID
-	// Slot is the number of the replica, from 1, in a replicated service; 0 in a global one.
+	// Slot is the number of the replica, from 1, in a replicated service or job;
+	// 0 in a global one. What people are shown of it is Place.
 	Slot int `cbor:",omitempty"`
 	// NodeID is empty until the scheduler has found a node. A task of a global
 	// service has it from the start and is still Pending.
@@ -70,6 +71,8 @@ type Task struct {
 	// SpecVersion says which version of the service's task spec it runs; the
 	// spec itself is stored once a version, not in every task.
 	SpecVersion uint64
+	// JobIteration is the iteration of the job that the task is part of.
+	JobIteration uint64 `cbor:",omitempty"`
 	// Desired is Ready (prepare, wait), Running, Complete (jobs), Shutdown or Remove. It only grows.
 	Desired TaskState
 	// RestartDelay is how long the task stays at desired Ready, counted from
@@ -110,9 +113,12 @@ type PortStatus struct {
 	Published uint32 // on the host
 }
 
+// Wanted reports whether the task is meant to run, or to have run to its end.
+func (t *Task) Wanted() bool { return t.Desired <= TaskComplete }
+
 // Live reports whether the task is meant to run and has not ended: what the
 // replicas of a service are counted by.
-func (t *Task) Live() bool { return t.Desired <= TaskRunning && t.Status.State <= TaskRunning }
+func (t *Task) Live() bool { return t.Wanted() && t.Status.State <= TaskRunning }
 
 // RestartNote says, in the words that people read, that the task waits for its
 // restart delay: "restart in 40s after 5 failures". Empty where it does not.

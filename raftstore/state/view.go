@@ -133,12 +133,14 @@ func (v *View) FindTask(ref string) (*api.Task, error) {
 // TaskName is the full name of a task: web.1.<id>.
 func (v *View) TaskName(t *api.Task) string {
 	if s := v.Service(t.ServiceID); s != nil {
-		return api.TaskName(s.Name(), t)
+		return api.TaskName(&s.Spec, t)
 	}
 	if s := v.SpecOf(t); s != nil {
-		return api.TaskName(s.Spec.Name, t)
+		return api.TaskName(&s.Spec, t)
 	}
-	return api.TaskName(string(t.ServiceID), t)
+	spec := api.ServiceSpec{}
+	spec.Name = string(t.ServiceID)
+	return api.TaskName(&spec, t)
 }
 
 func pick[T any](kind, ref string, named, prefixed []*T) (*T, error) {

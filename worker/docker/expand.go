@@ -2,7 +2,6 @@ package docker
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"text/template"
 
@@ -38,11 +37,8 @@ func factsOf(r *Request) *facts {
 	f.Node.Platform.Architecture = r.Node.Architecture
 	f.Node.Platform.OS = r.Node.OS
 	f.Task.ID = string(r.Task.ID)
-	f.Task.Name = api.TaskName(r.Spec.Name, r.Task)
-	f.Task.Slot = string(r.Node.ID) // of a global service: the node stands for the slot
-	if r.Task.Slot > 0 {
-		f.Task.Slot = strconv.Itoa(r.Task.Slot)
-	}
+	f.Task.Name = api.TaskName(r.Spec, r.Task)
+	f.Task.Slot = api.Place(r.Spec, r.Task)
 	return f
 }
 

@@ -49,7 +49,7 @@ func MakePlan(r *Request) (*Plan, error) {
 	}
 	ports := hostPorts(r.Spec.EndpointSpec)
 	p := &Plan{
-		Name:       api.TaskName(r.Spec.Name, r.Task),
+		Name:       api.TaskName(r.Spec, r.Task),
 		Config:     config(r, spec, ports),
 		HostConfig: hostConfig(t, spec, ports),
 	}
@@ -119,7 +119,7 @@ func labels(r *Request, spec *swarm.ContainerSpec) map[string]string {
 	}
 	l[api.LabelTask] = ""
 	l[api.LabelTaskID] = string(r.Task.ID)
-	l[api.LabelTaskName] = api.TaskName(r.Spec.Name, r.Task)
+	l[api.LabelTaskName] = api.TaskName(r.Spec, r.Task)
 	l[api.LabelNodeID] = string(r.Node.ID)
 	l[api.LabelServiceID] = string(r.Task.ServiceID)
 	l[api.LabelServiceName] = r.Spec.Name
