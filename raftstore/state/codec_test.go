@@ -98,6 +98,9 @@ func anyCommand(t *rapid.T) Command {
 			s := &api.Service{ID: service, Meta: meta}
 			s.Spec.Name = id.Draw(t, "name")
 			s.Spec.TaskTemplate.ForceUpdate = version.Draw(t, "force")
+			if rapid.Bool().Draw(t, "job") {
+				s.Spec.Mode.GlobalJob = &swarm.GlobalJob{}
+			}
 			return Op{PutService: s}
 		}),
 		rapid.Just(Op{DeleteService: &DeleteService{ID: service}}),

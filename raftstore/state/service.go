@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"github.com/swarmctl/swarmctl/api"
 )
 
@@ -26,6 +28,7 @@ func (x *tx) putService(s *api.Service) error {
 		next.Meta.CreatedAt = old.Meta.CreatedAt
 		x.chooseSpecVersion(old, &next)
 	}
+	next.JobStatus = x.jobStatus(old, &next)
 	if x.view().SpecVersion(next.ID, next.SpecVersion) == nil {
 		x.put(tableSpecs, &api.SpecVersion{ServiceID: next.ID, Version: next.SpecVersion, Spec: next.Spec})
 	}
@@ -49,6 +52,22 @@ func (x *tx) chooseSpecVersion(old, next *api.Service) {
 	if prev := x.view().SpecVersion(old.ID, old.PreviousSpecVersion); prev != nil && SameTask(&prev.Spec, &next.Spec) {
 		next.SpecVersion = old.PreviousSpecVersion
 	}
+}
+
+// jobStatus says which iteration of itself a job is in. Every spec version that
+// comes into force is a new one, also one that was in force before; nobody else
+// has a say in it. NB: Docker counts every update, a label's or a scaling too,
+// and does all the work again then.
+func (x *tx) jobStatus(old, next *api.Service) *swarm.JobStatus {
+	switch {
+	case !next.IsJob():
+		return nil
+	case old == nil || old.JobStatus == nil:
+		return &swarm.JobStatus{LastExecution: x.at}
+	case old.SpecVersion == next.SpecVersion:
+		return old.JobStatus
+	}
+	return &swarm.JobStatus{JobIteration: swarm.Version{Index: old.JobIteration() + 1}, LastExecution: x.at}
 }
 
 // SameTask reports whether containers made from the two specs would be the

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"github.com/swarmctl/swarmctl/api"
 )
 
@@ -115,5 +117,59 @@ func TestRollbackTakesUpTheOldVersion(t *testing.T) {
 	}
 	if n := len(s.View().SpecOf(s.View().Task("t1")).Spec.Name); n == 0 {
 		t.Error("the task lost its spec")
+	}
+}
+
+// Every spec version that comes into force is a new iteration of a job, that
+// of a rollback too. Nothing else is, and no client has a say in it.
+func TestIterationsOfAJob(t *testing.T) {
+	s := New()
+	put := func(index uint64, at time.Time, change func(*api.Service)) *api.Service {
+		t.Helper()
+		job := &api.Service{ID: "j"}
+		if now := s.View().Service("j"); now != nil {
+			copied := *now
+			job = &copied
+		}
+		change(job)
+		if err := s.Apply(index, []Command{{At: at, Ops: []Op{{PutService: job}}}})[0].Err(); err != nil {
+			t.Fatal(err)
+		}
+		return s.View().Service("j")
+	}
+	t1, t2 := t0.Add(time.Minute), t0.Add(-time.Hour) // another leader's clock
+	for i, c := range []struct {
+		at        time.Time
+		change    func(*api.Service)
+		iteration uint64
+		ran       time.Time
+	}{
+		{t0, func(j *api.Service) {
+			j.Spec.Name, j.Spec.Mode.ReplicatedJob = "sum", &swarm.ReplicatedJob{}
+			j.JobStatus = &swarm.JobStatus{JobIteration: swarm.Version{Index: 7}}
+		}, 0, t0},
+		{t1, func(j *api.Service) { j.Spec.Labels = map[string]string{"a": "b"} }, 0, t0},
+		{t1, func(j *api.Service) {
+			n := uint64(9)
+			j.Spec.Mode.ReplicatedJob = &swarm.ReplicatedJob{TotalCompletions: &n}
+		}, 0, t0},
+		{t1, func(j *api.Service) { j.Spec.TaskTemplate.ForceUpdate++ }, 1, t1},
+		{t1, func(j *api.Service) { j.JobStatus = nil }, 1, t1},
+		{t2, func(j *api.Service) { j.Spec.TaskTemplate.ForceUpdate = 0 }, 2, t2},
+	} {
+		before := s.View().Service("j")
+		j := put(uint64(i+1), c.at, c.change)
+		if j.JobIteration() != c.iteration || !j.JobStatus.LastExecution.Equal(c.ran) {
+			t.Errorf("step %d: %+v, want iteration %d at %s", i, j.JobStatus, c.iteration, c.ran)
+		}
+		if before != nil && before.JobIteration() != j.JobIteration() && before.JobStatus == j.JobStatus {
+			t.Errorf("step %d changes what an earlier view shares", i)
+		}
+	}
+	web := webService()
+	web.JobStatus = &swarm.JobStatus{}
+	mustApply(t, s, 9, Op{PutService: web})
+	if s.View().Service("svc").JobStatus != nil {
+		t.Error("a service that is no job has the status of one")
 	}
 }
