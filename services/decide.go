@@ -7,6 +7,7 @@ import (
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/global"
 	"github.com/swarmctl/swarmctl/services/history"
+	"github.com/swarmctl/swarmctl/services/jobs"
 	"github.com/swarmctl/swarmctl/services/replicated"
 	"github.com/swarmctl/swarmctl/services/restart"
 	"github.com/swarmctl/swarmctl/services/rollout"
@@ -28,8 +29,10 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 		c = replicated.Reconcile(v, s, slots, seen, now)
 	case s.Spec.Mode.Global != nil:
 		c = global.Reconcile(v, s, slots, seen, now)
+	case s.IsJob():
+		c = jobs.Reconcile(v, s, slots, seen, now)
 	default:
-		return history.Reap(v, id, slots) // a job
+		return history.Reap(v, id, slots) // a mode of a newer program
 	}
 	if !c.Empty() {
 		return c
@@ -37,8 +40,10 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 	// These touch different tasks: a task at desired state Ready is raised, a
 	// slot of an earlier spec is replaced, an ended task deleted.
 	// Of the step before, the time at which it wants to look again remains.
-	join(&c, restart.Due(v, slots, seen, now))
-	join(&c, rollout.Step(v, s, slots, seen, now))
+	join(&c, restart.Due(v, s, slots, seen, now))
+	if !s.IsJob() { // a job begins anew instead
+		join(&c, rollout.Step(v, s, slots, seen, now))
+	}
 	join(&c, history.Reap(v, id, slots))
 	return c
 }

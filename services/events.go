@@ -87,7 +87,7 @@ func (l *Loop) updating(id api.ServiceID) bool {
 }
 
 // takeNode wakes the services with tasks on a node whose state or
-// availability has changed, and the global services for every change that may
+// availability has changed, and global services and jobs for every change that may
 // make a node theirs, or no longer theirs.
 func (l *Loop) takeNode(p state.Pair[api.Node]) {
 	if !changed(p, func(n *api.Node) any {
@@ -96,7 +96,7 @@ func (l *Loop) takeNode(p state.Pair[api.Node]) {
 		return
 	}
 	for s := range l.view.Services() {
-		if s.Spec.Mode.Global != nil {
+		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil {
 			l.dirty[s.ID] = struct{}{}
 		}
 	}

@@ -35,7 +35,7 @@ func (s *fakeStore) obey(ctx context.Context) {
 func (s *fakeStore) advance(t *api.Task) {
 	to := min(t.Desired, api.TaskRunning)
 	switch {
-	case t.Desired > api.TaskRunning:
+	case !t.Wanted():
 		to = api.TaskShutdown
 	case t.Status.State < api.TaskAssigned:
 		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: "n1"}}})
@@ -126,6 +126,50 @@ func TestNodeEventsWakeTheRightServices(t *testing.T) {
 		}
 		if waiting != 3 || s.proposals() != before+1 {
 			t.Errorf("%d tasks wait for a new node, by %d commands", waiting, s.proposals()-before)
+		}
+		_ = stop()
+	})
+}
+
+// TestJobGoesOnByEvents: what ends makes room for what follows, and a node that
+// comes does its part of a global job.
+func TestJobGoesOnByEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		node := func(id api.NodeID) {
+			n := &api.Node{ID: id, Status: api.NodeStatus{State: api.NodeReady}}
+			n.Spec.Availability = swarm.NodeAvailabilityActive
+			s.put(state.Op{PutNode: n})
+		}
+		job := func(id string, mode swarm.ServiceMode) {
+			svc := &api.Service{ID: api.ServiceID(id)}
+			svc.Spec.Name, svc.Spec.Mode = id, mode
+			s.put(state.Op{PutService: svc})
+		}
+		complete := func(id string) (n int) {
+			time.Sleep(time.Second)
+			for _, task := range s.live(id) {
+				s.put(state.Op{ReportTasks: []state.Report{{Task: task.ID, Status: api.TaskStatus{State: api.TaskComplete}}}})
+				n++
+			}
+			return n
+		}
+		node("n1")
+		stop := start(t, s)
+		two, five := uint64(2), uint64(5)
+		job("sum", swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{MaxConcurrent: &two, TotalCompletions: &five}})
+		job("scan", swarm.ServiceMode{GlobalJob: &swarm.GlobalJob{}})
+		for i, want := range []int{2, 2, 1, 0} {
+			if n := complete("sum"); n != want {
+				t.Errorf("round %d: %d tasks, want %d", i, n, want)
+			}
+		}
+		if n := complete("scan"); n != 1 {
+			t.Errorf("%d tasks on one node", n)
+		}
+		node("n2")
+		if n := complete("scan"); n != 1 {
+			t.Errorf("%d tasks for the node that came", n)
 		}
 		_ = stop()
 	})

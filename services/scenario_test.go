@@ -120,6 +120,15 @@ func (w *world) do(words []string) []string {
 	return nil
 }
 
+func job(s *api.ServiceSpec) *swarm.ReplicatedJob {
+	j := swarm.ReplicatedJob{}
+	if old := s.Mode.ReplicatedJob; old != nil {
+		j = *old
+	}
+	s.Mode = swarm.ServiceMode{ReplicatedJob: &j}
+	return &j
+}
+
 func setServiceField(s *api.ServiceSpec, k, v string) {
 	number := func() uint64 {
 		n, err := strconv.ParseUint(v, 10, 64)
@@ -157,9 +166,19 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n}
 	case "global":
 		s.Mode = swarm.ServiceMode{Global: &swarm.GlobalService{}}
+	case "completions":
+		n := number()
+		job(s).TotalCompletions = &n
+	case "at-once":
+		n := number()
+		job(s).MaxConcurrent = &n
+	case "global-job":
+		s.Mode = swarm.ServiceMode{GlobalJob: &swarm.GlobalJob{}}
 	case "constraint":
 		k, v, _ := strings.Cut(v, ":")
 		s.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{k + "==" + v}}
+	case "label":
+		s.Labels = map[string]string{"label": v}
 	case "version":
 		s.TaskTemplate.ForceUpdate = number()
 	case "condition":

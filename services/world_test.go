@@ -164,7 +164,7 @@ func (w *world) work() {
 			continue
 		}
 		want := min(t.Desired, api.TaskRunning)
-		if t.Desired > api.TaskRunning {
+		if !t.Wanted() {
 			want = api.TaskShutdown
 		}
 		if t.Status.State < want {
@@ -199,6 +199,9 @@ func (w *world) ps(id string) (lines []string) {
 	for _, sl := range slot.Group(w.View(), api.ServiceID(id)) {
 		for _, t := range sl.Tasks {
 			line := fmt.Sprintf("%s %s on %s: desired %s, %s, spec %d", place(t), t.ID, cmp.Or(string(t.NodeID), "-"), t.Desired, t.Status.State, t.SpecVersion)
+			if t.JobIteration > 0 {
+				line += fmt.Sprintf(", iteration %d", t.JobIteration)
+			}
 			if note := t.RestartNote(); note != "" {
 				line += ", " + note
 			}

@@ -1,6 +1,7 @@
 package global
 
 import (
+	"iter"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -12,13 +13,14 @@ import (
 	"github.com/swarmctl/swarmctl/services/slot"
 )
 
-// place says what a node is for a global service.
-type place int
+// Place says what a node is for a global service, or a global job.
+type Place int
 
+// What a node may be.
 const (
-	wanted    place = iota // should have a task
-	tolerated              // keeps the one it has, gets no new one
-	unwanted               // should have none
+	Wanted    Place = iota // should have a task
+	Tolerated              // keeps the one it has, gets no new one
+	Unwanted               // should have none
 )
 
 // Reconcile returns what brings a global service, whose slots are given, closer
@@ -27,48 +29,57 @@ const (
 // them, so they come from a newer program.
 func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	var c slot.Changes
-	if s.Spec.Mode.Global == nil {
-		return c
-	}
-	var rules constraint.List
-	if p := s.Spec.TaskTemplate.Placement; p != nil {
-		var err error
-		if rules, err = constraint.Parse(p.Constraints); err != nil {
-			return c
-		}
-	}
-	byNode := make(map[api.NodeID]slot.Slot, len(slots))
-	for _, sl := range slots {
-		byNode[sl.Node] = sl
-	}
-	for n := range v.Nodes() {
+	for sl, p := range Places(v, s, slots) {
 		if c.Full() {
 			break
 		}
-		sl, ok := byNode[n.ID]
-		if !ok {
-			sl.Key = slot.Key{Node: n.ID}
-		}
-		reconcileNode(&c, v, s, sl, placeOf(n, rules), seen, now)
+		reconcileNode(&c, v, s, sl, p, seen, now)
 	}
 	return c
 }
 
-func placeOf(n *api.Node, rules constraint.List) place {
+// Places yields every node as a slot of the service, with what it is for it:
+// nothing where the constraints do not parse.
+func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slot, Place] {
+	return func(yield func(slot.Slot, Place) bool) {
+		var rules constraint.List
+		if p := s.Spec.TaskTemplate.Placement; p != nil {
+			var err error
+			if rules, err = constraint.Parse(p.Constraints); err != nil {
+				return
+			}
+		}
+		byNode := make(map[api.NodeID]slot.Slot, len(slots))
+		for _, sl := range slots {
+			byNode[sl.Node] = sl
+		}
+		for n := range v.Nodes() {
+			sl, ok := byNode[n.ID]
+			if !ok {
+				sl.Key = slot.Key{Node: n.ID}
+			}
+			if !yield(sl, placeOf(n, rules)) {
+				return
+			}
+		}
+	}
+}
+
+func placeOf(n *api.Node, rules constraint.List) Place {
 	switch {
 	case n.Spec.Availability == swarm.NodeAvailabilityDrain || !rules.Match(n):
-		return unwanted
+		return Unwanted
 	case n.Spec.Availability == swarm.NodeAvailabilityPause || n.Status.State != api.NodeReady:
 		// A node that is down keeps its task: nobody else could run it, and the
 		// node takes it up again when it returns.
-		return tolerated
+		return Tolerated
 	}
-	return wanted
+	return Wanted
 }
 
-func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, p place, seen slot.Seen, now time.Time) {
+func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, p Place, seen slot.Seen, now time.Time) {
 	live := sl.Live()
-	if p == unwanted {
+	if p == Unwanted {
 		for _, t := range sl.Tasks {
 			if t.Desired <= api.TaskRunning {
 				c.Shut(t, api.TaskShutdown)
@@ -83,7 +94,7 @@ func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot,
 		}
 	}
 	switch {
-	case p == tolerated: // what ended there is looked at when the node is back
+	case p == Tolerated: // what ended there is looked at when the node is back
 	case len(live) > 0:
 		for _, t := range ended {
 			c.Shut(t, api.TaskShutdown)

@@ -3,6 +3,7 @@ package history
 import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/jobs"
 	"github.com/swarmctl/swarmctl/services/restart"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
@@ -36,17 +37,25 @@ func Reap(v *state.View, id api.ServiceID, slots []slot.Slot) slot.Changes {
 
 func reapSlot(v *state.View, service *api.Service, sl slot.Slot, limit int) (ids []api.TaskID) {
 	gone := service == nil || sl.Number == 0 && v.Node(sl.Node) == nil
-	finished := restart.Finished(v, sl)
+	holder := holderOf(v, service, sl)
 	kept := len(sl.Tasks)
 	for _, t := range sl.Tasks { // the oldest first
-		if !t.Status.State.Terminal() || t.Desired <= api.TaskRunning {
+		if !t.Status.State.Terminal() || slot.EndedByItself(t) {
 			continue
 		}
-		surplus := limit >= 0 && kept > limit && t != finished
+		surplus := limit >= 0 && kept > limit && t != holder
 		if gone || t.Desired == api.TaskRemove || surplus {
 			ids = append(ids, t.ID)
 			kept--
 		}
 	}
 	return ids
+}
+
+// holderOf is the task without which the slot would be filled anew.
+func holderOf(v *state.View, service *api.Service, sl slot.Slot) *api.Task {
+	if service != nil && service.IsJob() {
+		return jobs.Outcome(service, sl)
+	}
+	return restart.Finished(v, sl)
 }

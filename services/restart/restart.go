@@ -44,13 +44,12 @@ func Decide(s *api.Service, t *api.Task, ran time.Duration) Decision {
 	if p == nil {
 		p = &swarm.RestartPolicy{}
 	}
-	switch p.Condition {
-	case swarm.RestartPolicyConditionNone:
+	done := t.Status.State == api.TaskComplete
+	switch {
+	case p.Condition == swarm.RestartPolicyConditionNone:
 		return Decision{}
-	case swarm.RestartPolicyConditionOnFailure:
-		if t.Status.State == api.TaskComplete {
-			return Decision{}
-		}
+	case done && (s.IsJob() || p.Condition == swarm.RestartPolicyConditionOnFailure):
+		return Decision{} // of a job, "any" means any failure
 	}
 	before := t.Restarts
 	if forgets(p, ran) {
@@ -101,7 +100,7 @@ func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now
 	if !d.Restart {
 		return
 	}
-	next := slot.KeyOf(t).Task(s, api.TaskRunning)
+	next := slot.KeyOf(t).Task(s, s.Goal())
 	next.Restarts, next.RestartDelay = d.Restarts, d.Delay
 	if d.Delay > 0 {
 		next.Desired = api.TaskReady
@@ -110,10 +109,10 @@ func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now
 	c.Create = append(c.Create, next)
 }
 
-// Due raises the tasks to Running that have been kept ready and may run now:
-// their delay is over, and the task before them in the slot has ended. A node
-// that is down is not waited for.
-func Due(v *state.View, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
+// Due raises the tasks to the service's goal that have been kept ready and may
+// run now: their delay is over, and the task before them in the slot has ended.
+// A node that is down is not waited for.
+func Due(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	var c slot.Changes
 	for _, sl := range slots {
 		for _, t := range sl.Tasks {
@@ -124,7 +123,7 @@ func Due(v *state.View, slots []slot.Slot, seen slot.Seen, now time.Time) slot.C
 				c.WakeAt(at)
 				continue
 			}
-			c.Shut(t, api.TaskRunning)
+			c.Shut(t, s.Goal())
 		}
 	}
 	return c

@@ -47,6 +47,21 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A job does not do again what is done, whatever its policy.
+func TestJobsRestartFailuresAlone(t *testing.T) {
+	for _, condition := range []swarm.RestartPolicyCondition{"", "any", "on-failure", "none"} {
+		for _, mode := range []swarm.ServiceMode{{ReplicatedJob: &swarm.ReplicatedJob{}}, {GlobalJob: &swarm.GlobalJob{}}} {
+			s := &api.Service{Spec: api.ServiceSpec{Mode: mode}}
+			s.Spec.TaskTemplate.RestartPolicy = &swarm.RestartPolicy{Condition: condition}
+			for state, want := range map[api.TaskState]bool{api.TaskComplete: false, api.TaskFailed: condition != "none", api.TaskRejected: condition != "none"} {
+				if d := restart.Decide(s, &api.Task{Status: api.TaskStatus{State: state}}, 0); d.Restart != want {
+					t.Errorf("condition %q, %s: %s", condition, state, d)
+				}
+			}
+		}
+	}
+}
+
 // TestCrashLoopIsSlow counts the restarts of a task that crashes at once, and
 // of one that always runs for a while: ten in ten minutes are the most.
 func TestCrashLoopIsSlow(t *testing.T) {

@@ -33,7 +33,7 @@ func (k Key) Compare(o Key) int {
 // and without an ID: who proposes it gives it one.
 func (k Key) Task(s *api.Service, desired api.TaskState) *api.Task {
 	return &api.Task{
-		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: s.SpecVersion, Desired: desired,
+		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: s.SpecVersion, JobIteration: s.JobIteration(), Desired: desired,
 		Status: api.TaskStatus{State: api.TaskPending, Message: "waits for a node"},
 	}
 }
@@ -94,14 +94,16 @@ func Drained(v *state.View, t *api.Task) bool {
 // One on a node that is down is not waited for.
 func (s Slot) Stopping(v *state.View) bool {
 	for _, t := range s.Tasks {
-		if t.Desired > api.TaskRunning && !t.Status.State.Terminal() && !Down(v, t) {
+		if !t.Wanted() && !t.Status.State.Terminal() && !Down(v, t) {
 			return true
 		}
 	}
 	return false
 }
 
-// EndedByItself reports whether a task has ended that was meant to run.
+// EndedByItself reports whether a task has ended that was meant to run, and
+// nobody has said yet what follows. A task that is complete where it was meant
+// to be has nothing to follow it.
 func EndedByItself(t *api.Task) bool {
-	return t.Desired <= api.TaskRunning && t.Status.State.Terminal()
+	return t.Wanted() && t.Status.State.Terminal() && t.Status.State != t.Desired
 }
