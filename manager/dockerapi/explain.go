@@ -2,7 +2,6 @@ package dockerapi
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -54,10 +53,10 @@ func findTask(view *state.View, ref string) (*api.Task, error) {
 		return nil, api.Errorf(api.CodeNotFound, "task %s not found: give an ID, or SERVICE.SLOT as `service ps` lists them", ref)
 	}
 	place := ref[dot+1:]
-	slot, _ := strconv.Atoi(place)
 	node, _ := view.FindNode(place)
 	for c := range view.ServiceTasks(s.ID) {
-		if there := slot > 0 && c.Slot == slot || c.Slot == 0 && node != nil && c.NodeID == node.ID; there && (t == nil || newer(c, t)) {
+		there := c.Slot > 0 && api.Place(&s.Spec, c) == place || c.Slot == 0 && node != nil && c.NodeID == node.ID
+		if there && (t == nil || newer(c, t)) {
 			t = c
 		}
 	}

@@ -96,6 +96,9 @@ func projectSpec(s api.ServiceSpec) api.ServiceSpec {
 
 // serviceStatus counts a service's tasks as "service ls" shows them.
 func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
+	if s.IsJob() {
+		return jobStatus(view, s)
+	}
 	out := &swarm.ServiceStatus{}
 	for t := range view.ServiceTasks(s.ID) {
 		switch {
@@ -114,10 +117,35 @@ func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 	return out
 }
 
+// jobStatus counts the tasks of a job's current iteration. Of a replicated job
+// as many are desired as may run at once, to its end and after it; of a global
+// one those that are not complete. A slot is complete once, also where a node
+// that was taken for dead turns out to have done its work too.
+func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
+	out, complete := &swarm.ServiceStatus{}, map[string]bool{}
+	for t := range view.ServiceTasks(s.ID) {
+		switch {
+		case t.JobIteration != s.JobIteration() || t.Desired == api.TaskRemove:
+		case t.Status.State == api.TaskComplete:
+			complete[api.Place(&s.Spec, t)] = true
+		case t.Wanted():
+			out.DesiredTasks++
+			if t.Status.State == api.TaskRunning {
+				out.RunningTasks++
+			}
+		}
+	}
+	out.CompletedTasks = uint64(len(complete))
+	if s.Spec.Mode.ReplicatedJob != nil {
+		out.DesiredTasks, _ = s.Completions()
+	}
+	return out
+}
+
 // projectTask gives a task the spec that it runs, which it does not carry.
 func projectTask(view *state.View, t *api.Task) swarm.Task {
 	out := swarm.Task{
-		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), Slot: t.Slot, NodeID: string(t.NodeID),
+		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), NodeID: string(t.NodeID),
 		Annotations:  swarm.Annotations{Labels: map[string]string{}},
 		DesiredState: swarm.TaskState(t.Desired.String()),
 		Status:       projectTaskStatus(&t.Status),
@@ -128,6 +156,10 @@ func projectTask(view *state.View, t *api.Task) swarm.Task {
 	if spec := view.SpecOf(t); spec != nil {
 		out.Spec = spec.Spec.TaskTemplate
 		out.Spec.Runtime = "" // Docker tells it of the service only
+		out.Slot = api.SlotNumber(&spec.Spec, t)
+		if m := spec.Spec.Mode; m.ReplicatedJob != nil || m.GlobalJob != nil {
+			out.JobIteration = &swarm.Version{Index: t.JobIteration}
+		}
 	}
 	return out
 }

@@ -126,6 +126,9 @@ func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*a
 		}
 		now := a.cfg.Now().UTC()
 		next.Spec = *old.PreviousSpec
+		if old.IsJob() {
+			return &next, nil // it begins anew, so nothing is rolled back step by step
+		}
 		next.UpdateStatus = &swarm.UpdateStatus{
 			State: swarm.UpdateStateRollbackStarted, StartedAt: &now, Message: "manually requested rollback",
 		}

@@ -166,6 +166,11 @@ func checkRestart(t *api.TaskSpec) error {
 }
 
 func checkUpdateConfigs(s *api.ServiceSpec) error {
+	if job := s.Mode.ReplicatedJob != nil || s.Mode.GlobalJob != nil; job && s.UpdateConfig != nil {
+		return invalid("Jobs may not have an update config: a change of what its tasks run begins a job anew")
+	} else if job && s.RollbackConfig != nil {
+		return invalid("Jobs may not have a rollback config: a rollback begins a job anew")
+	}
 	if err := checkUpdateConfig("update", s.UpdateConfig); err != nil {
 		return err
 	}

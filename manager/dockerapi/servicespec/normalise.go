@@ -24,6 +24,11 @@ func Normalise(s *api.ServiceSpec) {
 		one := uint64(1)
 		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &one}
 	}
+	if s.Mode.ReplicatedJob != nil {
+		job := api.Service{Spec: *s}
+		atOnce, total := job.Completions()
+		s.Mode.ReplicatedJob = &swarm.ReplicatedJob{MaxConcurrent: &atOnce, TotalCompletions: &total}
+	}
 	if s.TaskTemplate.Runtime == "" {
 		s.TaskTemplate.Runtime = swarm.RuntimeContainer
 	}

@@ -122,10 +122,24 @@ func checkMode(s *api.ServiceSpec) error {
 	switch {
 	case n > 1:
 		return invalid("must specify only one service mode")
-	case m.ReplicatedJob != nil || m.GlobalJob != nil:
-		return notYet("mode %s: jobs come with a later version of swarmctl", modeName(m))
 	case m.Replicated != nil && m.Replicated.Replicas != nil && *m.Replicated.Replicas > maxReplicas:
 		return invalid("replicas: %d is more than the %d that one service may have", *m.Replicated.Replicas, maxReplicas)
+	case m.ReplicatedJob != nil:
+		return checkJob(m.ReplicatedJob)
+	}
+	return nil
+}
+
+// checkJob holds a normalised job to the limits of a service. A number that
+// was negative before it became unsigned is told so, as Docker does.
+func checkJob(j *swarm.ReplicatedJob) error {
+	switch atOnce, total := *j.MaxConcurrent, *j.TotalCompletions; {
+	case int64(atOnce) < 0:
+		return invalid("Maximum concurrent jobs must not be negative")
+	case int64(total) < 0:
+		return invalid("Total completed jobs must not be negative")
+	case total > maxReplicas:
+		return invalid("total completions: %d is more than the %d that one job may have", total, maxReplicas)
 	}
 	return nil
 }
