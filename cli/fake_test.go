@@ -274,12 +274,18 @@ func (w *world) listServices(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("status") == "true" {
 			s.ServiceStatus = &swarm.ServiceStatus{}
 			for _, t := range w.tasks {
+				if t.ServiceID == s.ID && t.Status.State == swarm.TaskStateComplete && inIteration(seen{service: s}, t) {
+					s.ServiceStatus.CompletedTasks++
+				}
 				if t.ServiceID == s.ID && t.DesiredState == swarm.TaskStateRunning {
 					s.ServiceStatus.DesiredTasks++
 					if t.Status.State == swarm.TaskStateRunning {
 						s.ServiceStatus.RunningTasks++
 					}
 				}
+			}
+			if m := s.Spec.Mode.ReplicatedJob; m != nil {
+				s.ServiceStatus.DesiredTasks = *m.MaxConcurrent
 			}
 		}
 		out = append(out, s)
@@ -298,6 +304,12 @@ func (w *world) createService(rw http.ResponseWriter, r *http.Request) {
 	if m := s.Spec.Mode.Replicated; m != nil && m.Replicas == nil {
 		one := uint64(1)
 		m.Replicas = &one
+	}
+	if m := s.Spec.Mode.ReplicatedJob; m != nil && m.MaxConcurrent == nil {
+		m.MaxConcurrent, m.TotalCompletions = as(uint64(1)), as(uint64(1))
+	}
+	if s.Spec.Mode.ReplicatedJob != nil || s.Spec.Mode.GlobalJob != nil {
+		s.JobStatus = &swarm.JobStatus{}
 	}
 	w.services = append(w.services, s)
 	w.reconcile(&w.services[len(w.services)-1])
@@ -319,6 +331,9 @@ func (w *world) updateService(rw http.ResponseWriter, r *http.Request, s *swarm.
 		}
 		spec = old
 	}
+	if s.JobStatus != nil && spec.TaskTemplate.ForceUpdate != s.Spec.TaskTemplate.ForceUpdate {
+		s.JobStatus.JobIteration.Index++
+	}
 	w.previous[s.ID] = s.Spec
 	s.Spec = spec
 	w.version++
@@ -338,19 +353,37 @@ func (w *world) reconcile(s *swarm.Service) {
 	if m := s.Spec.Mode.Replicated; m != nil {
 		want = int(*m.Replicas)
 	}
-	if s.Spec.Mode.Global != nil {
+	if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil {
 		want = len(w.nodes)
+	}
+	if m := s.Spec.Mode.ReplicatedJob; m != nil {
+		want = int(*m.TotalCompletions)
 	}
 	for i := range want {
 		t := swarm.Task{ID: w.id("task"), ServiceID: s.ID, Slot: i + 1, NodeID: w.nodes[i%len(w.nodes)].ID, DesiredState: swarm.TaskStateRunning, Spec: s.Spec.TaskTemplate}
-		if s.Spec.Mode.Global != nil {
+		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil {
 			t.Slot = 0
+		}
+		if s.Spec.Mode.ReplicatedJob != nil {
+			t.Slot = i
+		}
+		if s.JobStatus != nil && slices.ContainsFunc(w.tasks, func(o swarm.Task) bool {
+			return o.ServiceID == s.ID && o.Slot == t.Slot && o.NodeID == t.NodeID && inIteration(seen{service: *s}, o)
+		}) {
+			continue // it is done
 		}
 		w.seq++
 		t.CreatedAt = w.now.Add(time.Duration(w.seq) * time.Second)
 		t.Status = swarm.TaskStatus{State: swarm.TaskStateRunning, Timestamp: w.now.Add(-time.Duration(i+1) * time.Minute), Message: "started"}
 		if strings.HasPrefix(t.Spec.ContainerSpec.Image, "broken") {
 			t.Status = swarm.TaskStatus{State: swarm.TaskStateRejected, Timestamp: w.now, Err: "No such image: broken:1, and no registry answers"}
+		}
+		if s.JobStatus != nil {
+			t.JobIteration, t.DesiredState = &swarm.Version{Index: s.JobStatus.JobIteration.Index}, swarm.TaskStateComplete
+			t.Status.State, t.Status.Message = swarm.TaskStateComplete, "finished"
+			if strings.HasPrefix(t.Spec.ContainerSpec.Image, "broken") {
+				t.DesiredState, t.Status.State, t.Status.Err = swarm.TaskStateShutdown, swarm.TaskStateFailed, "task: non-zero exit (1)"
+			}
 		}
 		w.tasks = append(w.tasks, t)
 	}
@@ -372,7 +405,7 @@ func (w *world) serveTasks(rw http.ResponseWriter, r *http.Request, path []strin
 		if (f.Len() == 0 || !f.Contains("service") || f.ExactMatch("service", t.ServiceID)) &&
 			(!f.Contains("node") || f.ExactMatch("node", t.NodeID)) &&
 			(!f.Contains("desired-state") || f.ExactMatch("desired-state", string(t.DesiredState))) &&
-			(!f.Contains("_up-to-date") || t.DesiredState == swarm.TaskStateRunning) {
+			(!f.Contains("_up-to-date") || t.DesiredState == swarm.TaskStateRunning || t.JobIteration != nil) {
 			out = append(out, t)
 		}
 	}

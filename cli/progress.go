@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,9 +47,9 @@ func ended(s swarm.TaskState) bool { return taskOrder[s] > taskOrder[swarm.TaskS
 // follower judges, look by look, how far a service has come to what was asked
 // of it. It reads no clock and calls nobody.
 type follower struct {
-	name  string      // how the user calls the service
-	slots map[int]int // a slot's place among the bars, in the order they were seen
-	nodes map[string]bool
+	name  string          // how the user calls the service
+	slots map[int]int     // a slot's place among the bars, in the order they were seen
+	nodes map[string]bool // those of a global job, as they were when it was first seen
 
 	converged   bool
 	convergedAt time.Time
@@ -55,8 +57,9 @@ type follower struct {
 	rollback    bool
 	asked       bool   // the user asked for the rollback: that it is completed is no failure
 	why         string // why the cluster rolls back
-	running     int
+	running     int    // of a job: complete
 	wanted      int
+	job         bool
 }
 
 // verdict is what one look yields: lines to show, whether to stop, and how
@@ -77,10 +80,10 @@ func (f *follower) look(s seen, now time.Time) (verdict, error) {
 		return verdict{bars: bars}, err
 	}
 	taskBars, converged, err := f.tasks(s)
+	bars = append(bars, taskBars...)
 	if err != nil {
 		return verdict{bars: bars}, err
 	}
-	bars = append(bars, taskBars...)
 	switch {
 	case converged && s.service.JobStatus != nil:
 		return verdict{bars: append(bars, bar{text: "job complete"}), done: true}, nil
@@ -166,9 +169,10 @@ func (f *follower) tasks(s seen) ([]bar, bool, error) {
 	case m.Global != nil:
 		bars, ok := f.global(s)
 		return bars, ok, nil
-	case m.ReplicatedJob != nil || m.GlobalJob != nil:
-		bars, ok := f.job(s)
-		return bars, ok, nil
+	case m.ReplicatedJob != nil:
+		return f.replicatedJob(s)
+	case m.GlobalJob != nil:
+		return f.globalJob(s)
 	}
 	return nil, false, errors.New("unrecognized service mode")
 }
@@ -247,54 +251,87 @@ func (f *follower) global(s seen) ([]bar, bool) {
 	return f.withOverall(lines), f.running == f.wanted
 }
 
-// job counts what has completed in the job's current iteration.
-func (f *follower) job(s seen) ([]bar, bool) {
-	inIteration := func(t swarm.Task) bool {
-		return s.service.JobStatus == nil || t.JobIteration != nil && t.JobIteration.Index == s.service.JobStatus.JobIteration.Index
-	}
-	key := func(t swarm.Task) (string, bool) { return fmt.Sprintf("%06d", t.Slot), inIteration(t) }
-	if s.service.Spec.Mode.GlobalJob != nil {
-		key = func(t swarm.Task) (string, bool) { return t.NodeID, inIteration(t) }
-	}
-	tasks := current(s.tasks, key)
-	f.wanted, f.running = len(tasks), 0
-	if j := s.service.Spec.Mode.ReplicatedJob; j != nil && j.TotalCompletions != nil {
-		f.wanted = int(*j.TotalCompletions)
-	} else if len(tasks) == 0 {
-		return []bar{{id: "job progress", text: "waiting for tasks"}}, false
-	}
-	var lines []bar
+// replicatedJob counts what has completed in the job's current iteration.
+func (f *follower) replicatedJob(s seen) ([]bar, bool, error) {
+	j := s.service.Spec.Mode.ReplicatedJob
+	f.wanted, f.running, f.job = int(*j.TotalCompletions), 0, true
+	tasks := current(s.tasks, func(t swarm.Task) (int, bool) { return t.Slot, inIteration(s, t) && t.Slot < f.wanted })
+	lines := make([]bar, f.wanted)
 	active := 0
-	keys := make([]string, 0, len(tasks))
-	for k := range tasks {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for i, k := range keys {
-		t := tasks[k]
-		if t.Status.State == swarm.TaskStateComplete {
+	for i := range lines {
+		lines[i] = bar{id: fmt.Sprintf("%d/%d", i+1, f.wanted), text: " "}
+		t, ok := tasks[i]
+		if !ok {
+			continue
+		}
+		lines[i] = taskBar(lines[i].id, t, taskOrder[swarm.TaskStateComplete])
+		switch {
+		case t.Status.State == swarm.TaskStateComplete:
 			f.running++
-		} else if !ended(t.Status.State) {
+		case !ended(t.Status.State):
 			active++
 		}
-		id := t.NodeID
-		if s.service.Spec.Mode.ReplicatedJob != nil {
-			id = fmt.Sprintf("%d/%d", i+1, f.wanted)
+	}
+	digits := len(strconv.FormatUint(*j.MaxConcurrent, 10))
+	most := min(f.wanted-f.running, int(*j.MaxConcurrent))
+	bars := []bar{f.jobProgress(), {id: "active tasks", text: fmt.Sprintf("%*d out of %*d tasks", digits, active, digits, most)}}
+	return f.withLines(bars, lines), f.running == f.wanted, jobFailure(f, tasks)
+}
+
+// globalJob counts the nodes that have done their part. Nodes that come later
+// are not waited for.
+func (f *follower) globalJob(s seen) ([]bar, bool, error) {
+	tasks := current(s.tasks, func(t swarm.Task) (string, bool) {
+		return t.NodeID, inIteration(s, t) && (f.nodes == nil || f.nodes[t.NodeID])
+	})
+	if len(tasks) == 0 {
+		return []bar{{id: "job progress", text: "waiting for tasks"}}, false, nil
+	}
+	ids := slices.Sorted(maps.Keys(tasks))
+	if f.nodes == nil {
+		f.nodes = map[string]bool{}
+		for _, id := range ids {
+			f.nodes[id] = true
 		}
-		lines = append(lines, taskBar(id, t, taskOrder[swarm.TaskStateComplete]))
 	}
-	out := []bar{{id: "job progress", text: fmt.Sprintf("%d out of %d complete", f.running, f.wanted), done: f.running, total: f.wanted}}
-	if j := s.service.Spec.Mode.ReplicatedJob; j != nil {
-		most := f.wanted - f.running
-		if j.MaxConcurrent != nil {
-			most = min(most, int(*j.MaxConcurrent))
+	f.wanted, f.running, f.job = len(f.nodes), 0, true
+	var lines []bar
+	for _, id := range ids {
+		if tasks[id].Status.State == swarm.TaskStateComplete {
+			f.running++
 		}
-		out = append(out, bar{id: "active tasks", text: fmt.Sprintf("%d out of %d tasks", active, most)})
+		lines = append(lines, taskBar(id, tasks[id], taskOrder[swarm.TaskStateComplete]))
 	}
-	if f.wanted <= maxBars {
-		out = append(out, lines...)
+	return f.withLines([]bar{f.jobProgress()}, lines), f.running == f.wanted, jobFailure(f, tasks)
+}
+
+func inIteration(s seen, t swarm.Task) bool {
+	return s.service.JobStatus != nil && t.JobIteration != nil && t.JobIteration.Index == s.service.JobStatus.JobIteration.Index
+}
+
+// jobFailure is the end of a job that can never be complete: every task that
+// has not completed has failed, and will not be restarted.
+func jobFailure[K comparable](f *follower, tasks map[K]swarm.Task) error {
+	if len(tasks) < f.wanted || f.running == f.wanted {
+		return nil
 	}
-	return out, f.running == f.wanted
+	var why string
+	for _, t := range tasks {
+		switch st := t.Status.State; {
+		case st == swarm.TaskStateComplete:
+		case t.DesiredState == swarm.TaskStateShutdown && (st == swarm.TaskStateFailed || st == swarm.TaskStateRejected):
+			why = max(why, t.Status.Err)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("job failed: %d out of %d tasks are complete, the others have failed and their restart policy allows no further attempt: %s",
+		f.running, f.wanted, why)
+}
+
+func (f *follower) jobProgress() bar {
+	digits := len(strconv.Itoa(f.wanted))
+	return bar{id: "job progress", text: fmt.Sprintf("%*d out of %d complete", digits, f.running, f.wanted), done: f.running, total: f.wanted}
 }
 
 // withOverall puts the sum before the bars, and leaves the bars out where they
@@ -304,7 +341,10 @@ func (f *follower) withOverall(lines []bar) []bar {
 	if f.rollback {
 		text = "rolling back update: " + text
 	}
-	all := []bar{{id: "overall progress", text: text}}
+	return f.withLines([]bar{{id: "overall progress", text: text}}, lines)
+}
+
+func (f *follower) withLines(all, lines []bar) []bar {
 	if f.wanted > maxBars {
 		return all
 	}
@@ -313,6 +353,14 @@ func (f *follower) withOverall(lines []bar) []bar {
 
 // sum is "1 out of 3 tasks".
 func (f *follower) sum() string { return fmt.Sprintf("%d out of %d tasks", f.running, f.wanted) }
+
+// standing is "1 out of 3 tasks running".
+func (f *follower) standing() string {
+	if f.job {
+		return f.sum() + " complete"
+	}
+	return f.sum() + " running"
+}
 
 // taskBar is one task's line: its error, or its state.
 func taskBar(id string, t swarm.Task, total int) bar {

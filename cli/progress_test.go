@@ -140,6 +140,7 @@ func TestFollowerOfRollbacks(t *testing.T) {
 func TestFollowerOfOtherModes(t *testing.T) {
 	global := swarm.Service{Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{Global: &swarm.GlobalService{}}}}
 	job := swarm.Service{JobStatus: &swarm.JobStatus{}, Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{MaxConcurrent: as(uint64(1)), TotalCompletions: as(uint64(2))}}}}
+	everywhere := swarm.Service{JobStatus: &swarm.JobStatus{}, Spec: swarm.ServiceSpec{Mode: swarm.ServiceMode{GlobalJob: &swarm.GlobalJob{}}}}
 	tests := []struct {
 		name  string
 		seen  seen
@@ -152,18 +153,59 @@ func TestFollowerOfOtherModes(t *testing.T) {
 		{"many", moment(replicatedService(21), "1 running n1"), "overall progress: 1 out of 21 tasks", false, false},
 		{"none wanted", moment(replicatedService(0)), "overall progress: 0 out of 0 tasks|verify: Waiting 5 seconds to verify that tasks are stable...", false, false},
 		{"job", moment(job, "0 complete n1", "1 running n1"), "job progress: 1 out of 2 complete|active tasks: 1 out of 1 tasks|1/2: complete|2/2: running", false, true},
+		{"job, not begun", moment(job), "job progress: 0 out of 2 complete|active tasks: 0 out of 1 tasks|1/2:|2/2:", false, true},
+		{"job, tried again", moment(job, "0 failed n1 shutdown", "0 ready n1 ready"), "job progress: 0 out of 2 complete|active tasks: 1 out of 1 tasks|1/2: ready|2/2:", false, true},
+		{"global job, not begun", moment(everywhere), "job progress: waiting for tasks", false, true},
+		{"global job", moment(everywhere, "0 complete n1", "0 running n2"), "job progress: 1 out of 2 complete|n1: complete|n2: running", false, true},
+		{"global job done", moment(everywhere, "0 complete n1", "0 complete n2"), "job progress: 2 out of 2 complete|n1: complete|n2: complete|job complete", true, true},
 		{"job done", moment(job, "0 complete n1", "1 complete n1"), "job progress: 2 out of 2 complete|active tasks: 0 out of 0 tasks|1/2: complete|2/2: complete|job complete", true, true},
 	}
 	for _, tt := range tests {
 		if tt.isJob {
 			for i := range tt.seen.tasks {
 				tt.seen.tasks[i].JobIteration = &swarm.Version{}
-				tt.seen.tasks[i].DesiredState = swarm.TaskStateComplete
+				if tt.seen.tasks[i].DesiredState == swarm.TaskStateRunning {
+					tt.seen.tasks[i].DesiredState = swarm.TaskStateComplete
+				}
 			}
 		}
 		v, err := (&follower{name: "web"}).look(tt.seen, time.Unix(1, 0))
 		if got := shown(v.bars); err != nil || got != tt.show || v.done != tt.done {
 			t.Errorf("%s: %q done %t (%v), want %q done %t", tt.name, got, v.done, err, tt.show, tt.done)
+		}
+	}
+}
+
+// Of a job, earlier iterations do not count, nor do nodes that come while it is
+// watched; and one that nobody will try again is an error.
+func TestFollowerOfJobs(t *testing.T) {
+	everywhere := swarm.Service{JobStatus: &swarm.JobStatus{JobIteration: swarm.Version{Index: 1}}}
+	everywhere.Spec.Mode.GlobalJob = &swarm.GlobalJob{}
+	f := &follower{name: "scan"}
+	look := func(iterations []uint64, tasks ...string) (verdict, error) {
+		s := moment(everywhere, tasks...)
+		for i := range s.tasks {
+			s.tasks[i].JobIteration = &swarm.Version{Index: iterations[i]}
+			if s.tasks[i].DesiredState == swarm.TaskStateRunning {
+				s.tasks[i].DesiredState = swarm.TaskStateComplete
+			}
+		}
+		return f.look(s, time.Unix(1, 0))
+	}
+	for _, step := range []struct {
+		iterations []uint64
+		tasks      []string
+		show, err  string
+	}{
+		{[]uint64{0}, []string{"0 complete n1"}, "job progress: waiting for tasks", ""},
+		{[]uint64{0, 1, 1}, []string{"0 complete n1", "0 running n1", "0 failed n2"}, "job progress: 0 out of 2 complete|n1: running|n2: task: non-zero exit (3)", ""},
+		{[]uint64{1, 1, 1}, []string{"0 complete n1", "0 pending n2", "0 running n3"}, "job progress: 1 out of 2 complete|n1: complete|n2: pending", ""},
+		{[]uint64{1, 1}, []string{"0 complete n1", "0 failed n2 shutdown"}, "job progress: 1 out of 2 complete|n1: complete|n2: task: non-zero exit (3)",
+			"job failed: 1 out of 2 tasks are complete, the others have failed and their restart policy allows no further attempt: task: non-zero exit (3)"},
+	} {
+		v, err := look(step.iterations, step.tasks...)
+		if got := shown(v.bars); got != step.show || v.done || step.err == "" && err != nil || step.err != "" && (err == nil || err.Error() != step.err) {
+			t.Errorf("%v: %q done %t, %v; want %q, %q", step.tasks, got, v.done, err, step.show, step.err)
 		}
 	}
 }

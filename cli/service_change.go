@@ -297,14 +297,17 @@ func changeResources(g given, task *swarm.TaskSpec) error {
 
 func changeMode(g given, m *swarm.ServiceMode) error {
 	switch {
-	case g.has("replicas") && m.Replicated == nil:
+	case g.has("replicas") && m.Replicated == nil && m.ReplicatedJob == nil:
 		return errors.New("replicas can only be used with replicated mode")
 	case g.has("max-concurrent") && m.ReplicatedJob == nil:
 		return errors.New("max-concurrent can only be used with replicated-job mode")
-	case g.has("max-concurrent"):
-		m.ReplicatedJob.MaxConcurrent = ptr[uint64](g, "max-concurrent")
-	case g.has("replicas"):
-		m.Replicated.Replicas = ptr[uint64](g, "replicas")
+	}
+	if m.Replicated != nil {
+		putPtr(g, "replicas", &m.Replicated.Replicas)
+	}
+	if m.ReplicatedJob != nil { // Docker's own CLI refuses the one and drops the other
+		putPtr(g, "replicas", &m.ReplicatedJob.TotalCompletions)
+		putPtr(g, "max-concurrent", &m.ReplicatedJob.MaxConcurrent)
 	}
 	return nil
 }

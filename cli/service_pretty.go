@@ -49,6 +49,9 @@ func printService(w io.Writer, s swarm.Service, networks []string) {
 	if r := s.Spec.Mode.Replicated; r != nil && r.Replicas != nil {
 		p(" Replicas:\t%d", *r.Replicas)
 	}
+	if j := s.Spec.Mode.ReplicatedJob; j != nil && j.MaxConcurrent != nil && j.TotalCompletions != nil {
+		p(" Max Concurrent:\t%d\n Completions:\t%d", *j.MaxConcurrent, *j.TotalCompletions)
+	}
 	printUpdateStatus(w, s.UpdateStatus)
 	printPlacement(w, task.Placement)
 	printRollout(w, "UpdateConfig", "Update order:      ", s.Spec.UpdateConfig)

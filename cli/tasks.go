@@ -129,7 +129,7 @@ func (c *call) printTasks(ctx context.Context, tasks []swarm.Task) error {
 			return err
 		}
 		names[t.ID] = service + "." + t.NodeID
-		if t.Slot != 0 {
+		if t.Slot != 0 || r.counted[t.ServiceID] {
 			names[t.ID] = fmt.Sprintf("%s.%d", service, t.Slot)
 		}
 	}
@@ -190,10 +190,12 @@ type resolver struct {
 	api   *client.Client
 	off   bool
 	names map[string]string
+	// counted are the services whose slots begin at 0: replicated jobs.
+	counted map[string]bool
 }
 
 func (c *call) resolver() *resolver {
-	return &resolver{api: c.api(), off: c.flags.yes("no-resolve"), names: map[string]string{}}
+	return &resolver{api: c.api(), off: c.flags.yes("no-resolve"), names: map[string]string{}, counted: map[string]bool{}}
 }
 
 func (r *resolver) lookup(id string, ask func() (string, error)) (string, error) {
@@ -217,6 +219,7 @@ func (r *resolver) lookup(id string, ask func() (string, error)) (string, error)
 func (r *resolver) service(ctx context.Context, id string) (string, error) {
 	return r.lookup(id, func() (string, error) {
 		s, _, err := r.api.ServiceInspectWithRaw(ctx, id, swarm.ServiceInspectOptions{})
+		r.counted[id] = s.Spec.Mode.ReplicatedJob != nil
 		return s.Spec.Name, err
 	})
 }

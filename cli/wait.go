@@ -52,7 +52,7 @@ func (c *call) waitFor(ctx context.Context, f *follower, quiet bool) error {
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		return &exitError{code: exitTimeout, msg: fmt.Sprintf(
-			"timed out after %s: service %s has %s running; the cluster works on, `%s service ps %s` shows how far it is", patience, ref, f.sum(), progName, ref)}
+			"timed out after %s: service %s has %s; the cluster works on, `%s service ps %s` shows how far it is", patience, ref, f.standing(), progName, ref)}
 	}
 	if !f.converged {
 		screen.say("Operation continuing in background.")
