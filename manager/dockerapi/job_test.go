@@ -137,11 +137,13 @@ func TestJobStatusCounts(t *testing.T) {
 	c.addJobTask("g2", all, 0, 1, api.TaskRunning)
 	c.addJobTask("g3", all, 0, 1, api.TaskPending)
 	c.addJobTask("g4", all, 0, 0, api.TaskRunning)
+	c.addJobTask("g5", all, 0, 1, api.TaskFailed)
+	c.apply(state.Op{DesireTasks: []state.Desire{{Task: "g5", State: api.TaskShutdown}}}) // and is not tried again
 
 	list, err := c.docker.ServiceList(t.Context(), swarm.ServiceListOptions{Status: true})
 	c.must(err)
 	want := map[string]swarm.ServiceStatus{
-		"sum": {RunningTasks: 1, DesiredTasks: 2, CompletedTasks: 1}, "all": {RunningTasks: 1, DesiredTasks: 2, CompletedTasks: 1},
+		"sum": {RunningTasks: 1, DesiredTasks: 2, CompletedTasks: 1}, "all": {RunningTasks: 1, DesiredTasks: 3, CompletedTasks: 1},
 	}
 	for _, s := range list {
 		if *s.ServiceStatus != want[s.Spec.Name] {

@@ -117,25 +117,29 @@ func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 	return out
 }
 
-// jobStatus counts the tasks of a job's current iteration. Of a replicated job
-// as many are desired as may run at once, to its end and after it; of a global
-// one those that are not complete. A slot is complete once, also where a node
-// that was taken for dead turns out to have done its work too.
+// jobStatus counts what there is of a job's current iteration, slot by slot: a
+// node that was taken for dead may have done its work too. Of a replicated job
+// as many tasks are desired as may run at once, to its end and after it; of a
+// global one those that are not complete, also where no further attempt follows.
 func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 	out, complete := &swarm.ServiceStatus{}, map[string]bool{}
 	for t := range view.ServiceTasks(s.ID) {
-		switch {
-		case t.JobIteration != s.JobIteration() || t.Desired == api.TaskRemove:
-		case t.Status.State == api.TaskComplete:
-			complete[api.Place(&s.Spec, t)] = true
-		case t.Wanted():
+		if t.JobIteration != s.JobIteration() || t.Desired == api.TaskRemove || t.Status.State == api.TaskShutdown {
+			continue
+		}
+		if t.Live() && t.Status.State == api.TaskRunning {
+			out.RunningTasks++
+		}
+		place := api.Place(&s.Spec, t)
+		complete[place] = complete[place] || t.Status.State == api.TaskComplete
+	}
+	for _, done := range complete {
+		if done {
+			out.CompletedTasks++
+		} else {
 			out.DesiredTasks++
-			if t.Status.State == api.TaskRunning {
-				out.RunningTasks++
-			}
 		}
 	}
-	out.CompletedTasks = uint64(len(complete))
 	if s.Spec.Mode.ReplicatedJob != nil {
 		out.DesiredTasks, _ = s.Completions()
 	}
