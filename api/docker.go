@@ -16,6 +16,8 @@ type (
 	NodeDescription = swarm.NodeDescription
 	// ClusterSpec is what a user asks of the cluster as a whole.
 	ClusterSpec = swarm.Spec
+	// GenericResource is some of what a node has beside CPU and memory.
+	GenericResource = swarm.GenericResource
 	// Meta is the version and the times that every stored object carries.
 	Meta = swarm.Meta
 )

@@ -16,6 +16,9 @@ type Explanation struct {
 	// NodeID and Node are the node that the task has; empty while it waits for one.
 	NodeID NodeID `json:",omitempty"`
 	Node   string `json:",omitempty"`
+	// Resources are the generic resources of the node that are the task's own:
+	// "gpu=GPU-1", "ssd=2".
+	Resources []string `json:",omitempty"`
 	// Since is when the task reached its state; for one that waits, when it was made.
 	Since time.Time
 	// Err is why the task does not run, Note what it waits for before it may.

@@ -6,8 +6,11 @@ import "github.com/docker/docker/api/types/swarm"
 type Service struct {
 	ID   ServiceID
 	Spec ServiceSpec
-	// PreviousSpec is what a rollback goes back to.
-	PreviousSpec *ServiceSpec `cbor:",omitempty"`
+	// RegistryAuth is what nodes pull the spec's image with.
+	RegistryAuth RegistryAuth `cbor:",omitempty"`
+	// PreviousSpec is what a rollback goes back to, with its credentials.
+	PreviousSpec         *ServiceSpec `cbor:",omitempty"`
+	PreviousRegistryAuth RegistryAuth `cbor:",omitempty"`
 	// SpecVersion is the version of the task spec that tasks should run. It
 	// moves only when a change of the spec means new containers; a change of
 	// replicas, labels or update settings leaves it.
@@ -27,7 +30,29 @@ type SpecVersion struct {
 	ServiceID ServiceID
 	Version   uint64
 	Spec      ServiceSpec
+	// RegistryAuth is the only part that may change: new credentials are no
+	// reason to replace containers.
+	RegistryAuth RegistryAuth `cbor:",omitempty"`
 }
+
+// RegistryAuth is the credentials of a registry, as the header X-Registry-Auth
+// of Docker's API encodes them; empty for none. It is a secret: neither a
+// formatted text, nor a log, nor JSON says what it is.
+type RegistryAuth string
+
+// String tells only whether there are any.
+func (a RegistryAuth) String() string {
+	if a == "" {
+		return "no credentials"
+	}
+	return "credentials"
+}
+
+// GoString is String, for %#v.
+func (a RegistryAuth) GoString() string { return a.String() }
+
+// MarshalJSON writes null: there is no JSON that should have them.
+func (a RegistryAuth) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
 // Name is the service's name.
 func (s *Service) Name() string { return s.Spec.Name }

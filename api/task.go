@@ -75,6 +75,8 @@ type Task struct {
 	JobIteration uint64 `cbor:",omitempty"`
 	// Desired is Ready (prepare, wait), Running, Complete (jobs), Shutdown or Remove. It only grows.
 	Desired TaskState
+	// GenericResources are those of its node that were set aside for it.
+	GenericResources []GenericResource `cbor:",omitempty"`
 	// RestartDelay is how long the task stays at desired Ready, counted from
 	// its creation, before it may run. A duration and not a time of day, so
 	// that the clocks of two leaders need not agree.

@@ -219,7 +219,7 @@ func (w *world) putService(id string, words []string) {
 	if old := w.View().Service(s.ID); old != nil {
 		copied := *old
 		s = &copied
-		s.UpdateStatus = nil
+		s.UpdateStatus, s.PreviousSpec = nil, &old.Spec
 	}
 	for _, word := range words {
 		k, v, _ := strings.Cut(word, "=")

@@ -47,11 +47,20 @@ func DecodeTaskStatus(m *TaskStatus) (api.TaskID, api.TaskStatus, error) {
 }
 
 // EncodeTask makes the message that tells a node of one of its tasks.
-func EncodeTask(t *api.Task) *Task {
-	return &Task{
+func EncodeTask(t *api.Task) (*Task, error) {
+	m := &Task{
 		Id: string(t.ID), ServiceId: string(t.ServiceID), SpecVersion: t.SpecVersion, Slot: int64(t.Slot),
 		Desired: uint32(t.Desired), Status: EncodeTaskStatus(t.ID, &t.Status),
 	}
+	if len(t.GenericResources) == 0 {
+		return m, nil
+	}
+	data, err := json.Marshal(t.GenericResources)
+	if err != nil {
+		return nil, fmt.Errorf("encode resources of task %s: %w", t.ID, err)
+	}
+	m.GenericResourcesJson = data
+	return m, nil
 }
 
 // DecodeTask is the inverse of EncodeTask, for the node that was told. What a node
@@ -74,6 +83,11 @@ func DecodeTask(m *Task, node api.NodeID) (*api.Task, error) {
 		}
 		t.Status = s
 	}
+	if data := m.GetGenericResourcesJson(); len(data) > 0 {
+		if err := json.Unmarshal(data, &t.GenericResources); err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "resources of task %s: %v", t.ID, err)
+		}
+	}
 	return t, nil
 }
 
@@ -83,12 +97,12 @@ func EncodeSpec(s *api.SpecVersion) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode spec of service %s: %w", s.ServiceID, err)
 	}
-	return &Spec{ServiceId: string(s.ServiceID), Version: s.Version, SpecJson: data}, nil
+	return &Spec{ServiceId: string(s.ServiceID), Version: s.Version, SpecJson: data, RegistryAuth: string(s.RegistryAuth)}, nil
 }
 
 // DecodeSpec is the inverse of EncodeSpec.
 func DecodeSpec(m *Spec) (*api.SpecVersion, error) {
-	s := &api.SpecVersion{ServiceID: api.ServiceID(m.GetServiceId()), Version: m.GetVersion()}
+	s := &api.SpecVersion{ServiceID: api.ServiceID(m.GetServiceId()), Version: m.GetVersion(), RegistryAuth: api.RegistryAuth(m.GetRegistryAuth())}
 	if err := json.Unmarshal(m.GetSpecJson(), &s.Spec); err != nil {
 		return nil, api.Errorf(api.CodeInvalid, "spec %d of service %s: %v", m.GetVersion(), m.GetServiceId(), err)
 	}

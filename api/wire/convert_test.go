@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
 )
@@ -12,12 +14,17 @@ import (
 func TestTaskComesBackAsItWas(t *testing.T) {
 	task := &api.Task{
 		ID: "t1", ServiceID: "s1", Slot: 3, NodeID: "n1", SpecVersion: 7, Desired: api.TaskRunning,
+		GenericResources: []api.GenericResource{{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "a"}}},
 		Status: api.TaskStatus{
 			State: api.TaskRunning, At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Message: "started", Err: "e",
 			Container: &api.ContainerStatus{ID: "c1", PID: 4, ExitCode: 137, Ports: []api.PortStatus{{Protocol: "tcp", Target: 80, Published: 8080}}},
 		},
 	}
-	got, err := wire.DecodeTask(wire.EncodeTask(task), "n1")
+	m, err := wire.EncodeTask(task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := wire.DecodeTask(m, "n1")
 	if err != nil || !reflect.DeepEqual(got, task) {
 		t.Fatalf("got %+v, %v", got, err)
 	}

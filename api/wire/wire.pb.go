@@ -1245,9 +1245,11 @@ func (x *OpenTunnel) GetId() string {
 type Assignments struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// full: tasks is the complete set; what the node runs beside it must go.
-	Full          bool     `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`
-	Index         uint64   `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`    // of the store, for the log
-	Specs         []*Spec  `protobuf:"bytes,3,rep,name=specs,proto3" json:"specs,omitempty"`     // each spec once a session, before the first task that needs it
+	Full  bool   `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // of the store, for the log
+	// Each spec once a session, before the first task that needs it; again
+	// before a new task where its credentials have changed.
+	Specs         []*Spec  `protobuf:"bytes,3,rep,name=specs,proto3" json:"specs,omitempty"`
 	Tasks         []*Task  `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`     // new or changed
 	Removed       []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"` // tasks that left the store: remove their containers
 	unknownFields protoimpl.UnknownFields
@@ -1324,7 +1326,8 @@ type Spec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	SpecJson      []byte                 `protobuf:"bytes,3,opt,name=spec_json,json=specJson,proto3" json:"spec_json,omitempty"` // swarm.ServiceSpec
+	SpecJson      []byte                 `protobuf:"bytes,3,opt,name=spec_json,json=specJson,proto3" json:"spec_json,omitempty"`             // swarm.ServiceSpec, with the cluster's log driver where it names none
+	RegistryAuth  string                 `protobuf:"bytes,4,opt,name=registry_auth,json=registryAuth,proto3" json:"registry_auth,omitempty"` // credentials to pull its image with, as in X-Registry-Auth
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1380,6 +1383,13 @@ func (x *Spec) GetSpecJson() []byte {
 	return nil
 }
 
+func (x *Spec) GetRegistryAuth() string {
+	if x != nil {
+		return x.RegistryAuth
+	}
+	return ""
+}
+
 type Task struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1389,9 +1399,10 @@ type Task struct {
 	Desired     uint32                 `protobuf:"varint,5,opt,name=desired,proto3" json:"desired,omitempty"` // api.TaskState
 	// What the store holds of the task's status: a node that lost its memory
 	// learns here what it has reported before.
-	Status        *TaskStatus `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Status               *TaskStatus `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
+	GenericResourcesJson []byte      `protobuf:"bytes,7,opt,name=generic_resources_json,json=genericResourcesJson,proto3" json:"generic_resources_json,omitempty"` // []swarm.GenericResource that were set aside for it
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -1462,6 +1473,13 @@ func (x *Task) GetDesired() uint32 {
 func (x *Task) GetStatus() *TaskStatus {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *Task) GetGenericResourcesJson() []byte {
+	if x != nil {
+		return x.GenericResourcesJson
 	}
 	return nil
 }
@@ -1806,12 +1824,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12,\n" +
 	"\x05specs\x18\x03 \x03(\v2\x16.swarmctl.wire.v1.SpecR\x05specs\x12,\n" +
 	"\x05tasks\x18\x04 \x03(\v2\x16.swarmctl.wire.v1.TaskR\x05tasks\x12\x18\n" +
-	"\aremoved\x18\x05 \x03(\tR\aremoved\"\\\n" +
+	"\aremoved\x18\x05 \x03(\tR\aremoved\"\x81\x01\n" +
 	"\x04Spec\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1b\n" +
-	"\tspec_json\x18\x03 \x01(\fR\bspecJson\"\xbc\x01\n" +
+	"\tspec_json\x18\x03 \x01(\fR\bspecJson\x12#\n" +
+	"\rregistry_auth\x18\x04 \x01(\tR\fregistryAuth\"\xf2\x01\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1819,7 +1838,8 @@ const file_wire_proto_rawDesc = "" +
 	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12\x12\n" +
 	"\x04slot\x18\x04 \x01(\x03R\x04slot\x12\x18\n" +
 	"\adesired\x18\x05 \x01(\rR\adesired\x124\n" +
-	"\x06status\x18\x06 \x01(\v2\x1c.swarmctl.wire.v1.TaskStatusR\x06status\"!\n" +
+	"\x06status\x18\x06 \x01(\v2\x1c.swarmctl.wire.v1.TaskStatusR\x06status\x124\n" +
+	"\x16generic_resources_json\x18\a \x01(\fR\x14genericResourcesJson\"!\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\tR\x04addr\"?\n" +
 	"\tJoinReply\x122\n" +

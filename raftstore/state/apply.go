@@ -193,7 +193,7 @@ func (x *tx) assignTasks(list []Assign) {
 			continue
 		}
 		next := *t
-		next.NodeID = a.Node
+		next.NodeID, next.GenericResources = a.Node, a.Generic
 		next.Status = api.TaskStatus{State: api.TaskAssigned, At: x.at, Message: "scheduler assigned task to node"}
 		x.putTask(t, &next)
 	}

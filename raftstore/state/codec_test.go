@@ -107,7 +107,7 @@ func anyCommand(t *rapid.T) Command {
 		rapid.Custom(func(t *rapid.T) Op {
 			return Op{CreateTasks: []*api.Task{{ID: task, ServiceID: service, Slot: 1, SpecVersion: version.Draw(t, "spec version"), Status: api.TaskStatus{State: api.TaskPending}}}}
 		}),
-		rapid.Just(Op{AssignTasks: []Assign{{task, node}}}),
+		rapid.Just(Op{AssignTasks: []Assign{{Task: task, Node: node}}}),
 		rapid.Custom(func(t *rapid.T) Op { return Op{DesireTasks: []Desire{{task, taskState.Draw(t, "desired")}}} }),
 		rapid.Custom(func(t *rapid.T) Op {
 			return Op{ReportTasks: []Report{{Task: task, Status: api.TaskStatus{State: taskState.Draw(t, "reported"), At: t0}}}}
@@ -253,7 +253,7 @@ func TestAViewStaysAsItWasWhileWritersGoOn(t *testing.T) {
 }
 
 func FuzzDecodeBatch(f *testing.F) {
-	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: webService()}, {AssignTasks: []Assign{{"t", "n"}}}}}})
+	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: webService()}, {AssignTasks: []Assign{{Task: "t", Node: "n"}}}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -73,6 +73,10 @@ type DeleteNode struct {
 type SetUpdateStatus struct {
 	ID     api.ServiceID       `cbor:"1,keyasint"`
 	Status *swarm.UpdateStatus `cbor:"2,keyasint"`
+	// RollBackFrom, where set, also puts the service back to its previous spec.
+	// It is stale unless the tasks' spec has this version: what the user has
+	// changed meanwhile is not undone.
+	RollBackFrom uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 // DeleteService removes a service. Its tasks get desired state Remove, and
@@ -85,6 +89,8 @@ type DeleteService struct {
 type Assign struct {
 	Task api.TaskID `cbor:"1,keyasint"`
 	Node api.NodeID `cbor:"2,keyasint"`
+	// Generic are the node's resources that are set aside for the task.
+	Generic []api.GenericResource `cbor:"3,keyasint,omitempty"`
 }
 
 // Desire raises the desired state of a task. Lowering it is stale.

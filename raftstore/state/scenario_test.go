@@ -123,7 +123,7 @@ func parseOp(t *testing.T, words []string) Op {
 	case "task":
 		return Op{CreateTasks: []*api.Task{{ID: api.TaskID(plain[0]), ServiceID: api.ServiceID(plain[1]), Slot: 1, SpecVersion: number("spec"), Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskPending}}}}
 	case "assign":
-		return Op{AssignTasks: []Assign{{api.TaskID(plain[0]), api.NodeID(plain[1])}}}
+		return Op{AssignTasks: []Assign{{Task: api.TaskID(plain[0]), Node: api.NodeID(plain[1])}}}
 	case "desire":
 		return Op{DesireTasks: []Desire{{api.TaskID(plain[0]), state(plain[1])}}}
 	case "report":

@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // putService creates or replaces a service, and decides whether its tasks
@@ -29,15 +30,27 @@ func (x *tx) putService(s *api.Service) error {
 		x.chooseSpecVersion(old, &next)
 	}
 	next.JobStatus = x.jobStatus(old, &next)
-	if x.view().SpecVersion(next.ID, next.SpecVersion) == nil {
-		x.put(tableSpecs, &api.SpecVersion{ServiceID: next.ID, Version: next.SpecVersion, Spec: next.Spec})
-	}
+	x.putSpec(&next)
 	x.putServiceRow(old, &next)
 	if old != nil {
 		x.collectSpec(old.ID, old.SpecVersion)
 		x.collectSpec(old.ID, old.PreviousSpecVersion)
 	}
 	return nil
+}
+
+// putSpec stores the version that the service is at, or gives the one that is
+// stored the service's credentials.
+func (x *tx) putSpec(s *api.Service) {
+	spec := api.SpecVersion{ServiceID: s.ID, Version: s.SpecVersion, Spec: s.Spec}
+	if have := x.view().SpecVersion(s.ID, s.SpecVersion); have != nil {
+		if have.RegistryAuth == s.RegistryAuth {
+			return
+		}
+		spec = *have
+	}
+	spec.RegistryAuth = s.RegistryAuth
+	x.put(tableSpecs, &spec)
 }
 
 // chooseSpecVersion keeps the version where nothing changes for containers,
@@ -71,7 +84,8 @@ func (x *tx) jobStatus(old, next *api.Service) *swarm.JobStatus {
 }
 
 // SameTask reports whether containers made from the two specs would be the
-// same: the task template, the networks and the published ports are.
+// same: the task template, the networks, the published ports and those labels
+// that say how containers are made are.
 func SameTask(a, b *api.ServiceSpec) bool {
 	return bytes.Equal(taskPart(a), taskPart(b))
 }
@@ -80,8 +94,8 @@ func SameTask(a, b *api.ServiceSpec) bool {
 // takes nil and empty for the same, as the API that specs come through does.
 func taskPart(s *api.ServiceSpec) []byte {
 	part := struct {
-		Template, Endpoint, Networks any
-	}{s.TaskTemplate, s.EndpointSpec, s.Networks} //nolint:staticcheck // Networks is deprecated and still sent
+		Template, Endpoint, Networks, Settings any
+	}{s.TaskTemplate, s.EndpointSpec, s.Networks, setting.OfTask(s.Labels)} //nolint:staticcheck // Networks is deprecated and still sent
 	data, err := json.Marshal(part)
 	if err != nil {
 		panic(err) // plain data: it cannot fail
@@ -96,9 +110,23 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 		return
 	}
 	next := *old
+	if u.RollBackFrom != 0 {
+		if u.RollBackFrom != old.SpecVersion || old.PreviousSpec == nil {
+			x.stale = append(x.stale, string(u.ID))
+			return
+		}
+		// As in Docker Swarm there is nothing to go back to afterwards: it would
+		// be what has just failed.
+		next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
+		next.PreviousSpec, next.PreviousRegistryAuth = nil, ""
+		x.chooseSpecVersion(old, &next)
+		x.putSpec(&next)
+	}
 	next.UpdateStatus = u.Status
 	next.Meta = x.meta(true, old.Meta)
 	x.putServiceRow(old, &next)
+	x.collectSpec(old.ID, old.SpecVersion)
+	x.collectSpec(old.ID, old.PreviousSpecVersion)
 }
 
 func (x *tx) deleteService(id api.ServiceID) error {

@@ -32,7 +32,11 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 	}
 	if t := u.failure(); t != nil && u.cfg.FailureAction != swarm.UpdateFailureActionContinue {
 		u.out = slot.Changes{}
-		u.pause(t)
+		if u.cfg.FailureAction == swarm.UpdateFailureActionRollback && !rollingBack(s) && s.PreviousSpec != nil {
+			u.rollBack(t)
+		} else {
+			u.pause(t)
+		}
 		return u.out
 	}
 	u.retireOld()

@@ -28,6 +28,13 @@ func (u *update) pause(t *api.Task) {
 	u.end(s, fmt.Sprintf("%s paused due to failure or early termination of task %s", verb, t.ID), nil)
 }
 
+// rollBack has the service go back to its spec before the update. It is an
+// update of its own: failures until now are not held against it.
+func (u *update) rollBack(t *api.Task) {
+	u.report(swarm.UpdateStateRollbackStarted, fmt.Sprintf("update rolled back due to failure or early termination of task %s", t.ID), u.now)
+	u.out.Update.RollBackFrom = u.service.SpecVersion
+}
+
 func (u *update) complete() {
 	s, message := swarm.UpdateStateCompleted, "update completed"
 	if rollingBack(u.service) {
