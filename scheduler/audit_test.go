@@ -33,8 +33,12 @@ func (c *Cluster) inventory() string {
 		ports := slices.Clone(s.ports)
 		slices.SortFunc(ports, func(a, b portUse) int { return int(a.port) - int(b.port) })
 		generic := slices.DeleteFunc(slices.Clone(s.genericTaken), func(a amount) bool { return a.n == 0 })
-		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d tasks=%d occupants=%d ports=%v generic=%v",
-			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.tasks, s.occupants, ports, generic))
+		claims := slices.Clone(s.claims)
+		slices.SortFunc(claims, func(a, b claim) int {
+			return strings.Compare(a.kind+"="+a.value+string(a.task), b.kind+"="+b.value+string(b.task))
+		})
+		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
+			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.tasks, s.occupants, ports, generic, claims))
 	}
 	for id, s := range c.services {
 		counts := map[string]int32{}

@@ -130,7 +130,7 @@ func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time)
 	g := c.groupOf(v, t)
 	if is {
 		g.refs++
-		c.occupy(c.slotOf(after.NodeID), g, isActive(after))
+		c.occupyAs(after, g)
 	}
 	if isWaiting(after) {
 		c.enqueue(g, after)
@@ -140,7 +140,7 @@ func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time)
 		if failedItself(before, after) {
 			g.failed(i, now)
 		}
-		c.vacate(i, g, isActive(before))
+		c.vacate(i, g, before.ID, isActive(before))
 		c.release(g)
 	}
 }
@@ -189,16 +189,17 @@ func (c *Cluster) moveEntry(e *entry, after *api.Task) {
 	e.where = gone
 	switch is := occupies(after); {
 	case is && taken >= 0 && c.slots[taken].id == after.NodeID: // as planned
+		c.slots[taken].adoptClaims(after)
 		if !isActive(after) {
 			c.activate(taken, g, -1)
 		}
 		return
 	case is:
 		g.refs++
-		c.occupy(c.slotOf(after.NodeID), g, isActive(after))
+		c.occupyAs(after, g)
 	}
 	if taken >= 0 {
-		c.vacate(taken, g, true)
+		c.vacate(taken, g, e.task.ID, true)
 	}
 	c.release(g)
 }
@@ -209,7 +210,7 @@ func (c *Cluster) moveEntry(e *entry, after *api.Task) {
 func (c *Cluster) Withdraw(tasks ...api.TaskID) {
 	for _, id := range tasks {
 		if e := c.entries[id]; e != nil && e.where >= 0 {
-			c.vacate(e.where, e.group, true)
+			c.vacate(e.where, e.group, id, true)
 			c.wait(e)
 		}
 	}

@@ -21,7 +21,7 @@ func Explain(v *state.View, t *api.Task) []api.NodeReason {
 	c := NewCluster(v)
 	x := explainer{Cluster: c, view: v, task: t, group: c.groupOf(v, t)}
 	if occupies(t) {
-		c.vacate(c.slotOf(t.NodeID), x.group, isActive(t))
+		c.vacate(c.slotOf(t.NodeID), x.group, t.ID, isActive(t))
 	}
 	var list []api.NodeReason
 	for n := range v.Nodes() {

@@ -104,7 +104,7 @@ func (n *needs) readResources(r *swarm.ResourceRequirements) {
 }
 
 // amounts adds generic resources up by kind, sorted by it. A named resource
-// (gpu=UUID1) counts as one of its kind.
+// (gpu=UUID1) counts as one of its kind; which one a task gets, see generic.go.
 func amounts(resources []swarm.GenericResource) []amount {
 	var list []amount
 	for _, r := range resources {

@@ -92,7 +92,7 @@ func (p *planner) groupPinned(cl *class, g *group) {
 			continue
 		}
 		p.occupy(i, g, true)
-		p.assign(e, i)
+		p.assign(g, e, i)
 	}
 	if g.pinned != nil {
 		g.pinned = tidy(g.pinned)
@@ -144,7 +144,7 @@ func (p *planner) placeRanked(cl *class, g *group, queue []*entry) []*entry {
 func (p *planner) put(g *group, e *entry, i int32) (rank uint64, again bool) {
 	p.occupy(i, g, true)
 	p.count[i]++
-	p.assign(e, i)
+	p.assign(g, e, i)
 	if r := p.checkRoom(&g.needs, i, p.count[i]); r != fits {
 		p.verdicts[i] = r
 		return 0, false
@@ -198,10 +198,10 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 	return root
 }
 
-func (p *planner) assign(e *entry, i int32) {
+func (p *planner) assign(g *group, e *entry, i int32) {
 	p.leave(e, i)
 	p.limit--
-	p.Assign = append(p.Assign, state.Assign{Task: e.task.ID, Node: p.slots[i].id})
+	p.Assign = append(p.Assign, state.Assign{Task: e.task.ID, Node: p.slots[i].id, Generic: p.assignGeneric(i, g, e.task.ID)})
 }
 
 // refuse tells those of the entries that wait and have not been told this yet

@@ -71,7 +71,15 @@ func runScenario(t *testing.T, file string) {
 func describe(d Decision) string {
 	var b strings.Builder
 	for _, a := range d.Assign {
-		fmt.Fprintf(&b, "%s -> %s\n", a.Task, a.Node)
+		fmt.Fprintf(&b, "%s -> %s", a.Task, a.Node)
+		for _, r := range a.Generic {
+			if n := r.NamedResourceSpec; n != nil {
+				fmt.Fprintf(&b, " %s=%s", n.Kind, n.Value)
+			} else {
+				fmt.Fprintf(&b, " %s=%d", r.DiscreteResourceSpec.Kind, r.DiscreteResourceSpec.Value)
+			}
+		}
+		b.WriteByte('\n')
 	}
 	for _, r := range d.Refuse {
 		fmt.Fprintf(&b, "%s: %s\n", r.Task.ID, r.Err)

@@ -17,6 +17,7 @@ type slot struct {
 	cpuTaken, memoryTaken int64
 	genericAll            []amount
 	genericTaken          []amount
+	claims                []claim
 	ports                 []portUse
 	occupants             int  // tasks whose resources are counted here
 	dirty                 bool // something may fit that did not before
@@ -146,8 +147,16 @@ func (c *Cluster) occupy(i int32, g *group, active bool) {
 	}
 }
 
-// vacate gives back what occupy took.
-func (c *Cluster) vacate(i int32, g *group, active bool) {
+// occupyAs is occupy for a task that has its node according to the state.
+func (c *Cluster) occupyAs(t *api.Task, g *group) {
+	i := c.slotOf(t.NodeID)
+	c.occupy(i, g, isActive(t))
+	c.slots[i].adoptClaims(t)
+}
+
+// vacate gives back what occupy took, and what was set aside for the task.
+func (c *Cluster) vacate(i int32, g *group, id api.TaskID, active bool) {
+	c.slots[i].dropClaims(id)
 	if active {
 		c.activate(i, g, -1)
 	}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +19,9 @@ import (
 // model that follows it.
 //
 //	node h1 cpu=4 mem=8GiB label.zone=a engine.disk=ssd role=manager availability=drain state=down session=lost
-//	     addr=10.0.0.1 platform=linux/x86_64 gpu=2 plugin=Volume/nfs engine-version=20.10 (or none)
+//	     addr=10.0.0.1 platform=linux/x86_64 gpu=2 has.ssd=3 has.gpu=a,b plugin=Volume/nfs engine-version=20.10 (or none)
 //	rmnode h1
-//	service web constraint=node.labels.zone==a cpu=0.5 mem=512MiB gpu=1 port=8080/udp max=2
+//	service web constraint=node.labels.zone==a cpu=0.5 mem=512MiB gpu=1 wants.ssd=2 port=8080/udp max=2
 //	     spread=node.labels.zone platform=linux/amd64 volume=nfs log=fluentd
 //	tasks web 1-5 on=h1 state=running desired=shutdown id=web.other
 //	report web.1 failed
@@ -152,6 +153,10 @@ func (w *world) nodeOption(n *api.Node, k, v string) {
 		d.Engine.Labels[label] = v
 		return
 	}
+	if kind, ok := strings.CutPrefix(k, "has."); ok {
+		d.Resources.GenericResources = append(slices.Clone(d.Resources.GenericResources), w.generic(kind, v)...)
+		return
+	}
 	switch k {
 	case "cpu":
 		d.Resources.NanoCPUs = w.nano(v)
@@ -198,6 +203,10 @@ func (w *world) spec(name string, options []string) api.ServiceSpec {
 
 func (w *world) serviceOption(s *api.ServiceSpec, k, v string) {
 	t := &s.TaskTemplate
+	if kind, ok := strings.CutPrefix(k, "wants."); ok {
+		t.Resources.Reservations.GenericResources = append(t.Resources.Reservations.GenericResources, w.generic(kind, v)...)
+		return
+	}
 	switch k {
 	case "image":
 		t.ContainerSpec.Image = v
@@ -289,6 +298,17 @@ func (w *world) bytes(v string) int64 {
 		}
 	}
 	return w.number(v)
+}
+
+// generic is a number of a kind, or some by their names: 3, or a,b,c.
+func (w *world) generic(kind, v string) (list []swarm.GenericResource) {
+	if v[0] >= '0' && v[0] <= '9' {
+		return []swarm.GenericResource{{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: kind, Value: w.number(v)}}}
+	}
+	for name := range strings.SplitSeq(v, ",") {
+		list = append(list, swarm.GenericResource{NamedResourceSpec: &swarm.NamedGenericResource{Kind: kind, Value: name}})
+	}
+	return list
 }
 
 // gpus are n of them, the last one by its name.
