@@ -1,6 +1,10 @@
 package dispatcher
 
 import (
+	"reflect"
+
+	"github.com/docker/docker/api/types/swarm"
+
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/raftstore/state"
@@ -14,9 +18,16 @@ const specBatch = 1 << 20
 type told struct {
 	node  api.NodeID
 	tasks map[api.TaskID]toldTask
-	// specs counts the tasks of each spec. One without tasks counts as not
+	// specs has the specs of those tasks. One without tasks counts as not
 	// told: the node is free to forget it.
-	specs map[specKey]int
+	specs map[specKey]*toldSpec
+}
+
+// toldSpec is a spec as it was told last.
+type toldSpec struct {
+	tasks     int
+	spec      *api.SpecVersion
+	logDriver *swarm.Driver // the cluster's, where it names none
 }
 
 type toldTask struct {
@@ -30,7 +41,7 @@ type specKey struct {
 }
 
 func newTold(node api.NodeID) *told {
-	return &told{node: node, tasks: map[api.TaskID]toldTask{}, specs: map[specKey]int{}}
+	return &told{node: node, tasks: map[api.TaskID]toldTask{}, specs: map[specKey]*toldSpec{}}
 }
 
 // full returns the messages that tell a node everything; the last one has the tasks.
@@ -100,21 +111,37 @@ func (b *builder) look(id api.TaskID) {
 	if !known {
 		b.needSpec(t, key)
 	}
-	b.last.Tasks = append(b.last.Tasks, wire.EncodeTask(t))
+	m, err := wire.EncodeTask(t)
+	if err != nil {
+		b.err = err
+		return
+	}
+	b.last.Tasks = append(b.last.Tasks, m)
 }
 
 func (k *told) forget(id api.TaskID, was toldTask) {
 	delete(k.tasks, id)
-	if k.specs[was.spec]--; k.specs[was.spec] <= 0 {
-		delete(k.specs, was.spec)
+	if s := k.specs[was.spec]; s != nil {
+		if s.tasks--; s.tasks <= 0 {
+			delete(k.specs, was.spec)
+		}
 	}
 }
 
 func (b *builder) needSpec(t *api.Task, key specKey) {
-	if b.told.specs[key]++; b.told.specs[key] > 1 {
+	s := b.told.specs[key]
+	if s == nil {
+		s = &toldSpec{}
+		b.told.specs[key] = s
+	}
+	s.tasks++
+	now := b.view.SpecOf(t)
+	logDriver := defaultLogDriver(b.view, now)
+	if s.spec == now && reflect.DeepEqual(s.logDriver, logDriver) {
 		return
 	}
-	spec, err := wire.EncodeSpec(b.view.SpecOf(t))
+	s.spec, s.logDriver = now, logDriver
+	spec, err := wire.EncodeSpec(withLogDriver(now, logDriver))
 	if err != nil {
 		b.err = err
 		return
@@ -126,6 +153,24 @@ func (b *builder) needSpec(t *api.Task, key specKey) {
 	m := b.specs[len(b.specs)-1]
 	m.Specs = append(m.Specs, spec)
 	b.size += len(spec.SpecJson)
+}
+
+// defaultLogDriver is the cluster's, for a spec that names none. It holds for
+// containers that are made from now on: those that there are keep theirs.
+func defaultLogDriver(v *state.View, s *api.SpecVersion) *swarm.Driver {
+	if c := v.Cluster(); c != nil && s.Spec.TaskTemplate.LogDriver == nil {
+		return c.Spec.TaskDefaults.LogDriver
+	}
+	return nil
+}
+
+func withLogDriver(s *api.SpecVersion, d *swarm.Driver) *api.SpecVersion {
+	if d == nil {
+		return s
+	}
+	filled := *s
+	filled.Spec.TaskTemplate.LogDriver = d
+	return &filled
 }
 
 // messages puts the last specs into the message with the tasks: most of the

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/docker/docker/api/types/swarm"
 	"pgregory.net/rapid"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -15,13 +16,13 @@ import (
 // last of its tasks, as a node may.
 type node struct {
 	tasks map[string]*wire.Task
-	specs map[string]bool
+	specs map[string]*wire.Spec
 }
 
-func (n *node) take(t *rapid.T, list []*wire.Assignments) {
+func (n *node) take(t *rapid.T, v *state.View, list []*wire.Assignments) {
 	for _, a := range list {
 		for _, s := range a.Specs {
-			n.specs[fmt.Sprint(s.ServiceId, s.Version)] = true
+			n.specs[fmt.Sprint(s.ServiceId, s.Version)] = s
 		}
 		for _, id := range a.Removed {
 			if n.tasks[id] == nil {
@@ -30,15 +31,21 @@ func (n *node) take(t *rapid.T, list []*wire.Assignments) {
 			delete(n.tasks, id)
 		}
 		for _, task := range a.Tasks {
-			if !n.specs[fmt.Sprint(task.ServiceId, task.SpecVersion)] {
+			spec := n.specs[fmt.Sprint(task.ServiceId, task.SpecVersion)]
+			if spec == nil {
 				t.Fatalf("task %s comes without its spec", task.Id)
+			}
+			now := v.SpecVersion(api.ServiceID(task.ServiceId), task.SpecVersion)
+			if n.tasks[task.Id] == nil && spec.RegistryAuth != string(now.RegistryAuth) {
+				t.Fatalf("task %s comes with credentials %q, now they are %q", task.Id, spec.RegistryAuth, string(now.RegistryAuth))
 			}
 			n.tasks[task.Id] = task
 		}
 	}
-	needed := map[string]bool{}
+	needed := map[string]*wire.Spec{}
 	for _, task := range n.tasks {
-		needed[fmt.Sprint(task.ServiceId, task.SpecVersion)] = true
+		key := fmt.Sprint(task.ServiceId, task.SpecVersion)
+		needed[key] = n.specs[key]
 	}
 	n.specs = needed
 }
@@ -50,19 +57,19 @@ func TestNodeKnowsWhatTheStoreHolds(t *testing.T) {
 		s := newFakeStore("n1", "n2")
 		s.service("a", "n1", "a1", "a2")
 		s.service("b", "n1", "b1")
-		k, n := newTold("n1"), &node{tasks: map[string]*wire.Task{}, specs: map[string]bool{}}
+		k, n := newTold("n1"), &node{tasks: map[string]*wire.Task{}, specs: map[string]*wire.Spec{}}
 		list, err := k.full(s.View())
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.take(t, list)
+		n.take(t, s.View(), list)
 		dirty, created := map[api.TaskID]struct{}{}, 0
 		deliver := func() {
 			list, err := k.changes(s.View(), dirty)
 			if err != nil {
 				t.Fatal(err)
 			}
-			n.take(t, list)
+			n.take(t, s.View(), list)
 			clear(dirty)
 		}
 		anyTask := func() api.TaskID {
@@ -85,6 +92,11 @@ func TestNodeKnowsWhatTheStoreHolds(t *testing.T) {
 			"update": func(t *rapid.T) {
 				next := *s.View().Service("a")
 				next.Spec.TaskTemplate.ForceUpdate++
+				s.put(state.Op{PutService: &next})
+			},
+			"login": func(t *rapid.T) {
+				next := *s.View().Service("a")
+				next.RegistryAuth = api.RegistryAuth(rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "credentials"))
 				s.put(state.Op{PutService: &next})
 			},
 			"desire": func(t *rapid.T) {
@@ -112,4 +124,78 @@ func TestNodeKnowsWhatTheStoreHolds(t *testing.T) {
 			t.Fatalf("the node has %d tasks, the store %d", len(n.tasks), want)
 		}
 	})
+}
+
+// Credentials go to the nodes that have tasks of the service and to no other,
+// and a spec is said again only where it has changed for new containers.
+func TestASpecIsToldAgainWhenItMeansSomethingElse(t *testing.T) {
+	s := newFakeStore("n1", "n2")
+	s.service("a", "n1", "a1")
+	s.service("b", "n2", "b1")
+	change := func(f func(*api.Service)) {
+		next := *s.View().Service("a")
+		f(&next)
+		s.put(state.Op{PutService: &next})
+	}
+	change(func(a *api.Service) { a.RegistryAuth = "first" })
+	k, other := newTold("n1"), newTold("n2")
+	tell := func(k *told, tasks ...api.TaskID) string {
+		t.Helper()
+		ids := map[api.TaskID]struct{}{}
+		for _, id := range tasks {
+			ids[id] = struct{}{}
+		}
+		list, err := k.changes(s.View(), ids)
+		if len(tasks) == 0 {
+			list, err = k.full(s.View())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, a := range list {
+			for _, m := range a.Specs {
+				spec, err := wire.DecodeSpec(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += fmt.Sprintf("%s %q", m.ServiceId, string(spec.RegistryAuth))
+				if l := spec.Spec.TaskTemplate.LogDriver; l != nil {
+					text += " logs to " + l.Name
+				}
+			}
+		}
+		return text
+	}
+	for _, step := range []struct {
+		what string
+		do   func()
+		k    *told
+		ask  []api.TaskID
+		want string
+	}{
+		{"at first", func() {}, k, nil, `a "first"`},
+		{"the node of another service", func() {}, other, nil, `b ""`},
+		{"a second task", func() { s.tasks("a", "n1", "a2") }, k, []api.TaskID{"a2"}, ``},
+		{"new credentials", func() { change(func(a *api.Service) { a.RegistryAuth = "second" }) }, k, []api.TaskID{"a1", "a2"}, ``},
+		{"and a task that needs them", func() { s.tasks("a", "n1", "a3") }, k, []api.TaskID{"a3"}, `a "second"`},
+		{"the cluster's log driver", func() {
+			c := *s.View().Cluster()
+			c.Spec.TaskDefaults.LogDriver = &swarm.Driver{Name: "syslog"}
+			s.put(state.Op{PutCluster: &c})
+			s.tasks("a", "n1", "a4")
+		}, k, []api.TaskID{"a4"}, `a "second" logs to syslog`},
+		{"is not that of a service with its own", func() {
+			change(func(a *api.Service) { a.Spec.TaskTemplate.LogDriver = &swarm.Driver{Name: "none"} })
+			s.tasks("a", "n1", "a5")
+		}, k, []api.TaskID{"a5"}, `a "second" logs to none`},
+	} {
+		step.do()
+		if got := tell(step.k, step.ask...); got != step.want {
+			t.Errorf("%s: told %q, want %q", step.what, got, step.want)
+		}
+	}
+	if l := s.View().Service("b").Spec.TaskTemplate.LogDriver; l != nil {
+		t.Errorf("the stored spec got a log driver: %+v", l)
+	}
 }
