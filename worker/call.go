@@ -40,13 +40,13 @@ func (r *runner) pull(t *task) {
 		r.look(t)
 		return
 	}
-	image := t.spec.TaskTemplate.ContainerSpec.Image
+	image, auth := t.spec.TaskTemplate.ContainerSpec.Image, t.auth
 	t.pulls++
 	r.outbox.wakeUp() // that it prepares may take a while now
 	waiting, giveUp := context.WithCancel(r.ctx)
 	t.giveUp = giveUp
 	r.call(t, false, func(context.Context) error {
-		return r.cfg.Engine.EnsureImage(waiting, image, "")
+		return r.cfg.Engine.EnsureImage(waiting, image, auth)
 	}, func(err error) {
 		given := waiting.Err() != nil
 		giveUp()

@@ -22,7 +22,7 @@ type Engine interface {
 	Watch(ctx context.Context, cluster string, ready func(), handle func(docker.Event)) error
 	List(ctx context.Context, cluster string) ([]docker.Container, error)
 	Strangers(ctx context.Context, cluster string) ([]string, error)
-	EnsureImage(ctx context.Context, name, auth string) error
+	EnsureImage(ctx context.Context, name string, auth api.RegistryAuth) error
 	Create(ctx context.Context, r *docker.Request) (id string, err error)
 	Start(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (docker.Container, error)

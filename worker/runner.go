@@ -26,7 +26,7 @@ type runner struct {
 	calls sync.WaitGroup
 
 	tasks map[api.TaskID]*task
-	specs map[specKey]*api.ServiceSpec
+	specs map[specKey]*api.SpecVersion
 	node  docker.Node
 	told  bool // a manager has said, once at least, what the node's tasks are
 	up    bool // the engine answers and tasks holds what it has
@@ -44,7 +44,7 @@ type specKey struct {
 func newRunner(cfg *Config, out *outbox) *runner {
 	return &runner{
 		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
-		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.ServiceSpec{},
+		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{},
 		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
 	}
 }
@@ -92,7 +92,7 @@ type update struct {
 // assign takes what a manager says.
 func (r *runner) assign(u *update) {
 	for _, s := range u.specs {
-		r.specs[specKey{s.ServiceID, s.Version}] = &s.Spec
+		r.specs[specKey{s.ServiceID, s.Version}] = s
 	}
 	if u.full {
 		r.full(u)
@@ -129,7 +129,7 @@ func (r *runner) assignOne(a *api.Task) {
 	}
 	t.assigned = a
 	if spec := r.specs[specKey{a.ServiceID, a.SpecVersion}]; spec != nil {
-		t.spec = spec
+		t.spec, t.auth = &spec.Spec, spec.RegistryAuth
 	}
 	switch {
 	case a.Status.State >= t.status.State:

@@ -14,6 +14,7 @@ type task struct {
 	// found on the engine, or it has left the store.
 	assigned  *api.Task
 	spec      *api.ServiceSpec
+	auth      api.RegistryAuth // for the spec's image
 	status    api.TaskStatus
 	container *docker.Container
 	exit      cause

@@ -202,6 +202,21 @@ func TestImageIsPulledOnceItIsMissing(t *testing.T) {
 	})
 }
 
+// The engine gets the credentials that came with the task's spec.
+func TestImageIsPulledWithTheSpecsCredentials(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.engine.MissingImage("app:1", nil)
+		w.store.auths[1] = "me:secret"
+		w.start()
+		w.run("t1") // version 1
+		w.settle()
+		w.expect("t1", api.TaskRunning, "")
+		if got := w.engine.Auth("app:1"); got != "me:secret" {
+			w.Errorf("the engine was given %q", string(got))
+		}
+	})
+}
+
 func TestTaskThatWaitsForAnImageCanBeGivenUp(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		w.engine.MissingImage("app:1", nil)

@@ -40,6 +40,7 @@ type store struct {
 	mu      sync.Mutex
 	tasks   map[api.TaskID]*api.Task
 	specs   map[uint64]*api.ServiceSpec
+	auths   map[uint64]api.RegistryAuth
 	batches int
 }
 
@@ -150,13 +151,17 @@ func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
 		}
 		if !s.specs[t.SpecVersion] {
 			s.specs[t.SpecVersion] = true
-			spec, err := wire.EncodeSpec(&api.SpecVersion{ServiceID: t.ServiceID, Version: t.SpecVersion, Spec: *m.store.specs[t.SpecVersion]})
+			spec, err := wire.EncodeSpec(&api.SpecVersion{ServiceID: t.ServiceID, Version: t.SpecVersion, Spec: *m.store.specs[t.SpecVersion], RegistryAuth: m.store.auths[t.SpecVersion]})
 			if err != nil {
 				panic(err)
 			}
 			a.Specs = append(a.Specs, spec)
 		}
-		a.Tasks = append(a.Tasks, wire.EncodeTask(t))
+		task, err := wire.EncodeTask(t)
+		if err != nil {
+			panic(err)
+		}
+		a.Tasks = append(a.Tasks, task)
 	}
 	m.store.mu.Unlock()
 	m.say(s, &wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: a}})
@@ -200,7 +205,7 @@ type world struct {
 func inWorld(t *testing.T, managers int, f func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, engine: runtimetest.New("host1"), store: &store{tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}}}
+		w := &world{T: t, engine: runtimetest.New("host1"), store: &store{tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}, auths: map[uint64]api.RegistryAuth{}}}
 		for i := range managers {
 			w.managers = append(w.managers, w.manager("m"+strconv.Itoa(i+1)))
 		}

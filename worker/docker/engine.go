@@ -85,6 +85,9 @@ func (e *Engine) Create(ctx context.Context, r *Request) (id string, err error) 
 	if err != nil {
 		return "", err
 	}
+	if err := checkVersion(p, e.cli.ClientVersion()); err != nil {
+		return "", err
+	}
 	resp, err := e.cli.ContainerCreate(ctx, p.Config, p.HostConfig, p.Networking, nil, p.Name)
 	switch {
 	case err == nil:

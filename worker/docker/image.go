@@ -15,15 +15,14 @@ import (
 )
 
 // EnsureImage pulls an image unless the node has it. However many tasks want
-// the same image, it is pulled once; the pull outlives those who gave up
-// waiting for it. auth is a registry's credentials as the Engine API encodes
-// them, or empty.
+// the same image with the same credentials, it is pulled once; the pull
+// outlives those who gave up waiting for it.
 //
 // A registry is never asked about an image that the node has. An image named
 // by digest is the node's if it was pulled by that digest: the engine compares.
-func (e *Engine) EnsureImage(ctx context.Context, name, auth string) error {
+func (e *Engine) EnsureImage(ctx context.Context, name string, auth api.RegistryAuth) error {
 	name = ImageName(name)
-	result := e.pulls.DoChan(name, func() (any, error) {
+	result := e.pulls.DoChan(name+"\x00"+string(auth), func() (any, error) {
 		return nil, e.pullMissing(context.WithoutCancel(ctx), name, auth)
 	})
 	select {
@@ -34,7 +33,7 @@ func (e *Engine) EnsureImage(ctx context.Context, name, auth string) error {
 	}
 }
 
-func (e *Engine) pullMissing(ctx context.Context, name, auth string) error {
+func (e *Engine) pullMissing(ctx context.Context, name string, auth api.RegistryAuth) error {
 	_, err := e.cli.ImageInspect(ctx, name)
 	if err == nil {
 		return nil
@@ -53,12 +52,12 @@ func (e *Engine) pullMissing(ctx context.Context, name, auth string) error {
 
 var errStalled = errors.New("no progress")
 
-func (e *Engine) pull(ctx context.Context, name, auth string) error {
+func (e *Engine) pull(ctx context.Context, name string, auth api.RegistryAuth) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(e.cfg.PullStall, func() { cancel(errStalled) })
 	defer stall.Stop()
-	body, err := e.cli.ImagePull(ctx, name, image.PullOptions{RegistryAuth: auth})
+	body, err := e.cli.ImagePull(ctx, name, image.PullOptions{RegistryAuth: string(auth)})
 	if err == nil {
 		err = follow(body, func() { stall.Reset(e.cfg.PullStall) })
 		_ = body.Close()

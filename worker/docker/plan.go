@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // Plan is a container as the Engine API wants it described.
@@ -36,6 +37,10 @@ func MakePlan(r *Request) (*Plan, error) {
 	if err := carriesOut(t); err != nil {
 		return nil, err
 	}
+	own, err := setting.Parse(r.Spec.Labels)
+	if err != nil {
+		return nil, err
+	}
 	spec, err := expand(t.ContainerSpec, factsOf(r))
 	if err != nil {
 		return nil, err
@@ -54,6 +59,7 @@ func MakePlan(r *Request) (*Plan, error) {
 		HostConfig: hostConfig(t, spec, ports),
 	}
 	p.HostConfig.NetworkMode = mode
+	applySettings(p.HostConfig, &own)
 	return p, nil
 }
 
@@ -78,7 +84,7 @@ func config(r *Request, spec *swarm.ContainerSpec, ports nat.PortMap) *container
 	c := &container.Config{
 		Labels:      labels(r, spec),
 		Image:       ImageName(spec.Image),
-		Env:         spec.Env,
+		Env:         append(spec.Env, resourceEnv(r.Task.GenericResources)...),
 		Hostname:    spec.Hostname,
 		User:        spec.User,
 		WorkingDir:  spec.Dir,

@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -24,7 +25,9 @@ type planCase struct {
 	spec  swarm.ContainerSpec
 	task  swarm.TaskSpec
 	ports []swarm.PortConfig
-	node  bool // a task of a global service
+	node  bool                  // a task of a global service
+	own   map[string]string     // labels of the service, without their prefix
+	has   []api.GenericResource // that were set aside for the task
 }
 
 func (c planCase) request() *Request {
@@ -40,6 +43,10 @@ func (c planCase) request() *Request {
 	}
 	if c.node {
 		r.Task.Slot = 0
+	}
+	r.Task.GenericResources = c.has
+	for k, v := range c.own {
+		r.Spec.Labels[setting.Prefix+k] = v
 	}
 	if c.ports != nil {
 		r.Spec.EndpointSpec = &swarm.EndpointSpec{Ports: c.ports}
@@ -68,10 +75,23 @@ var planCases = map[string]planCase{
 	}},
 	"mounts": {spec: swarm.ContainerSpec{Mounts: []mount.Mount{
 		{Type: mount.TypeBind, Source: "/etc/app", Target: "/etc/app", ReadOnly: true, BindOptions: &mount.BindOptions{Propagation: mount.PropagationRSlave, NonRecursive: true}},
-		{Type: mount.TypeVolume, Source: "data", Target: "/data", VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
+		{Type: mount.TypeBind, Source: "/srv", Target: "/srv", ReadOnly: true, Consistency: mount.ConsistencyCached, BindOptions: &mount.BindOptions{CreateMountpoint: true, ReadOnlyNonRecursive: true}},
+		{Type: mount.TypeBind, Source: "/opt", Target: "/opt", ReadOnly: true, BindOptions: &mount.BindOptions{Propagation: mount.PropagationRPrivate, ReadOnlyForceRecursive: true}},
+		{Type: mount.TypeVolume, Source: "data", Target: "/data", VolumeOptions: &mount.VolumeOptions{NoCopy: true, Subpath: "part"}},
 		{Type: mount.TypeVolume, Target: "/anonymous"},
-		{Type: mount.TypeTmpfs, Target: "/tmp", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Mode: 0o1777}},
+		{Type: mount.TypeTmpfs, Target: "/tmp", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Mode: 0o1777, Options: [][]string{{"noexec"}}}},
 	}}},
+	"own-settings": {own: map[string]string{
+		"privileged": "true", "devices": "/dev/fuse,/dev/a:/dev/b:r", "gpus": `driver=nvidia,count=2,capabilities=compute,"options=a=b"`, "pid": "host", "ipc": "shareable", "shm-size": "64m",
+	}},
+	"gpus-by-name": {own: map[string]string{"gpus": `"device=0,GPU-7"`}},
+	"generic-resources": {spec: swarm.ContainerSpec{Env: []string{"A=1"}}, has: []api.GenericResource{
+		{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "GPU-1"}},
+		{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: "SSD", Value: 3}},
+		{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "GPU-2"}},
+	}},
+	"no-network":     {task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "none"}}}},
+	"no-healthcheck": {spec: swarm.ContainerSpec{Healthcheck: &container.HealthConfig{Test: []string{"NONE"}}}},
 	"network": {
 		spec: swarm.ContainerSpec{Hosts: []string{"10.0.0.1 db database", "fe80::1 six", "nonsense"}, DNSConfig: &swarm.DNSConfig{Nameservers: []string{"1.1.1.1"}, Search: []string{"test"}, Options: []string{"ndots:1"}}, Sysctls: map[string]string{"net.core.somaxconn": "1024"}},
 		task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "host"}}},
@@ -96,7 +116,7 @@ var planCases = map[string]planCase{
 	}}},
 	"unconfined": {spec: swarm.ContainerSpec{Privileges: &swarm.Privileges{SELinuxContext: &swarm.SELinuxContext{Disable: true}, Seccomp: &swarm.SeccompOpts{Mode: swarm.SeccompModeUnconfined}, AppArmor: &swarm.AppArmorOpts{Mode: swarm.AppArmorModeDefault}}}},
 	"health-and-log": {
-		spec: swarm.ContainerSpec{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "/probe"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second}},
+		spec: swarm.ContainerSpec{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "/probe"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second, StartInterval: 500 * time.Millisecond}},
 		task: swarm.TaskSpec{LogDriver: &swarm.Driver{Name: "json-file", Options: map[string]string{"max-size": "1m"}}},
 	},
 }
@@ -199,6 +219,7 @@ func TestMakePlanRefuses(t *testing.T) {
 		"tmpfs source": {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "x", Target: "/d"}}}}, `mount "/d": a tmpfs has no source, but "x" is given`, api.CodeInvalid},
 		"mount type":   {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
 		"network":      {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": only one of host, none and bridge can be used yet`, api.CodeUnsupported},
+		"own label":    {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`, api.CodeInvalid},
 		"template":     {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *docker.facts`, api.CodeInvalid},
 	} {
 		_, err := MakePlan(c.request())

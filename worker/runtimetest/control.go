@@ -134,6 +134,13 @@ func (e *Engine) Pulls(name string) int {
 	return e.pulled[docker.ImageName(name)]
 }
 
+// Auth is what an image was asked for with last.
+func (e *Engine) Auth(name string) api.RegistryAuth {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.auths[docker.ImageName(name)]
+}
+
 // Containers are all there are, ordered by name.
 func (e *Engine) Containers() []docker.Container {
 	e.mu.Lock()

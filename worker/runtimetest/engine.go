@@ -29,6 +29,7 @@ type Engine struct {
 	containers map[string]*box // by ID
 	absent     map[string]error
 	pulled     map[string]int
+	auths      map[string]api.RegistryAuth // what an image was asked for with last
 	watchers   map[*watcher]struct{}
 	down       bool
 	hung       chan struct{} // nil, or closed when the engine goes on
@@ -63,6 +64,7 @@ type watcher struct {
 func New(host string) *Engine {
 	return &Engine{
 		host: host, containers: map[string]*box{}, absent: map[string]error{}, pulled: map[string]int{},
+		auths:    map[string]api.RegistryAuth{},
 		watchers: map[*watcher]struct{}{}, faults: map[string][]error{}, conns: make(chan net.Conn, 16),
 	}
 }
@@ -195,12 +197,13 @@ func (e *Engine) Strangers(ctx context.Context, cluster string) ([]string, error
 }
 
 // EnsureImage has an absent image appear, or fails as MissingImage said.
-func (e *Engine) EnsureImage(ctx context.Context, name, _ string) error {
+func (e *Engine) EnsureImage(ctx context.Context, name string, auth api.RegistryAuth) error {
 	if err := e.enter(ctx, "pull"); err != nil {
 		return err
 	}
 	defer e.mu.Unlock()
 	name = docker.ImageName(name)
+	e.auths[name] = auth
 	why, absent := e.absent[name]
 	if !absent {
 		return nil
