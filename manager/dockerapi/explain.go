@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -26,6 +27,13 @@ func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
 	x := api.Explanation{
 		ID: t.ID, Name: view.TaskName(t), ServiceID: t.ServiceID, State: t.Status.State.String(), Desired: t.Desired.String(),
 		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: t.RestartNote(),
+	}
+	for _, g := range t.GenericResources {
+		if n := g.NamedResourceSpec; n != nil {
+			x.Resources = append(x.Resources, n.Kind+"="+n.Value)
+		} else if d := g.DiscreteResourceSpec; d != nil {
+			x.Resources = append(x.Resources, d.Kind+"="+strconv.FormatInt(d.Value, 10))
+		}
 	}
 	if n := view.Node(t.NodeID); n != nil {
 		x.Node = n.Hostname()

@@ -151,8 +151,8 @@ func projectTask(view *state.View, t *api.Task) swarm.Task {
 	out := swarm.Task{
 		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), NodeID: string(t.NodeID),
 		Annotations:  swarm.Annotations{Labels: map[string]string{}},
-		DesiredState: swarm.TaskState(t.Desired.String()),
-		Status:       projectTaskStatus(&t.Status),
+		DesiredState: swarm.TaskState(t.Desired.String()), GenericResources: t.GenericResources,
+		Status: projectTaskStatus(&t.Status),
 	}
 	if note := t.RestartNote(); note != "" && out.Status.Err == "" {
 		out.Status.Err = note // the one column of "service ps" that says why

@@ -63,7 +63,7 @@ func ownerOf(path string) owner {
 	case "_ping", "version", "info", "events", "distribution":
 		return ownerNode
 	case "networks":
-		if rest == "create" {
+		if rest == "create" || nodeNetwork(rest) {
 			return ownerNode
 		}
 	case "swarm":
@@ -146,6 +146,7 @@ func (a *API) nodeRoutes() http.Handler {
 		"GET /events":                 a.events,
 		"GET /distribution/{name...}": a.distribution,
 		"POST /networks/create":       a.networkCreate,
+		"GET /networks/{id}":          a.networkInspect,
 		"POST /swarm/init":            a.swarmInit,
 		"POST /swarm/join":            a.swarmJoin,
 		"POST /swarm/leave":           a.swarmLeave,

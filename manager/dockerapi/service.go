@@ -55,9 +55,6 @@ func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readSpec reads the spec of a request in the shape in which it is stored.
-//
-// NB: X-Registry-Auth is accepted and goes no further yet: nodes pull with the
-// credentials of their own engine.
 func readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec, error) {
 	var spec api.ServiceSpec
 	if err := readJSON(w, r, &spec); err != nil {
@@ -75,7 +72,18 @@ func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := &api.Service{ID: api.ServiceID(a.cfg.NewID()), Spec: spec}
+	auth, err := registryAuth(r)
+	if err != nil {
+		return err
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	if err := checkPolicy(view, nil, &spec); err != nil {
+		return err
+	}
+	s := &api.Service{ID: api.ServiceID(a.cfg.NewID()), Spec: spec, RegistryAuth: auth}
 	if err := a.propose(r, state.Op{PutService: s}); err != nil {
 		return err
 	}
@@ -95,6 +103,10 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	auth, err := registryAuth(r)
+	if err != nil {
+		return err
+	}
 	view, err := a.read(r)
 	if err != nil {
 		return err
@@ -105,6 +117,14 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	}
 	next, err := a.updated(old, spec, rollback == "previous")
 	if err != nil {
+		return err
+	}
+	if rollback != "previous" {
+		if next.RegistryAuth, err = nextAuth(old, auth, r.URL.Query().Get("registryAuthFrom")); err != nil {
+			return err
+		}
+	}
+	if err := checkPolicy(view, &old.Spec, &next.Spec); err != nil {
 		return err
 	}
 	next.Meta.Version.Index = version
@@ -119,13 +139,13 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
 	next := *old
 	current := old.Spec
-	next.PreviousSpec = &current
+	next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
 	if rollback {
 		if old.PreviousSpec == nil {
 			return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec", old.Name())
 		}
 		now := a.cfg.Now().UTC()
-		next.Spec = *old.PreviousSpec
+		next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
 		if old.IsJob() {
 			return &next, nil // it begins anew, so nothing is rolled back step by step
 		}

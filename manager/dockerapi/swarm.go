@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -47,6 +48,9 @@ func checkInit(req *swarm.InitRequest) error {
 	}
 	if req.DataPathPort != 0 && req.DataPathPort != dataPathPort {
 		return api.Errorf(api.CodeUnsupported, "not supported yet: a data path port other than %d", dataPathPort)
+	}
+	if _, err := setting.ParsePolicy(req.Spec.Labels); err != nil {
+		return err
 	}
 	return checkAvailability(req.Availability, true)
 }
@@ -147,7 +151,8 @@ func checkClusterSpec(s *api.ClusterSpec) error {
 	case s.Dispatcher.HeartbeatPeriod < 0:
 		return api.Errorf(api.CodeInvalid, "heartbeat time period cannot be a negative duration")
 	}
-	return nil
+	_, err := setting.ParsePolicy(s.Labels)
+	return err
 }
 
 // mergeClusterSpec keeps what the change does not mention, as Docker Swarm does.

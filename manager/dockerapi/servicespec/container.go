@@ -1,8 +1,10 @@
 package servicespec
 
 import (
+	"cmp"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -33,10 +35,44 @@ func checkContainer(c *swarm.ContainerSpec) error {
 			return invalid("ContainerSpec: invalid environment variable: %q has no name", e)
 		}
 	}
+	for _, h := range c.Hosts {
+		if len(strings.Fields(h)) < 2 {
+			return invalid("ContainerSpec: invalid host entry %q: give ADDRESS NAME [ALIAS...]", h)
+		}
+	}
+	switch {
+	case !c.Isolation.IsDefault():
+		return invalid("ContainerSpec: invalid isolation: %q - linux only supports 'default'", c.Isolation)
+	case c.OomScoreAdj < -1000 || c.OomScoreAdj > 1000:
+		return invalid("ContainerSpec: invalid value %d, range for oom score adj is [-1000, 1000]", c.OomScoreAdj)
+	}
+	if err := checkPrivileges(c.Privileges); err != nil {
+		return err
+	}
 	if err := checkMounts(c.Mounts); err != nil {
 		return err
 	}
 	return checkHealth(c.Healthcheck)
+}
+
+// checkPrivileges refuses modes that nobody knows: an engine would run the
+// container without what they ask for.
+func checkPrivileges(p *swarm.Privileges) error {
+	if p == nil {
+		return nil
+	}
+	if s := p.Seccomp; s != nil {
+		switch {
+		case !slices.Contains([]swarm.SeccompMode{"", swarm.SeccompModeDefault, swarm.SeccompModeUnconfined, swarm.SeccompModeCustom}, s.Mode):
+			return invalid("ContainerSpec: invalid seccomp mode %q: use default, unconfined or custom", s.Mode)
+		case (s.Mode == swarm.SeccompModeCustom) != (len(s.Profile) > 0):
+			return invalid("ContainerSpec: a seccomp profile goes with mode custom, and mode custom with a profile")
+		}
+	}
+	if a := p.AppArmor; a != nil && !slices.Contains([]swarm.AppArmorMode{"", swarm.AppArmorModeDefault, swarm.AppArmorModeDisabled}, a.Mode) {
+		return invalid("ContainerSpec: invalid AppArmor mode %q: use default or disabled", a.Mode)
+	}
+	return nil
 }
 
 func checkMounts(mounts []mount.Mount) error {
@@ -71,6 +107,10 @@ func checkMount(m mount.Mount) error {
 		if m.Source != "" {
 			return invalid("invalid mount of type tmpfs at %s: it has no source, but %q is given", m.Target, m.Source)
 		}
+	case mount.TypeImage:
+		return unsupported("mount of type image at %s: services have volumes, binds and tmpfs; put what is needed into the service's own image", m.Target)
+	case mount.TypeNamedPipe:
+		return unsupported("mount of type npipe at %s: named pipes exist on Windows, which swarmctl does not run on", m.Target)
 	case mount.TypeCluster:
 		return notYet("mount of type cluster at %s: CSI volumes come with a later version of swarmctl", m.Target)
 	default:
@@ -87,8 +127,18 @@ func checkMountOptions(m mount.Mount) error {
 		return invalid("mount at %s: volume options are for mounts of type volume, not %s", m.Target, m.Type)
 	case m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs:
 		return invalid("mount at %s: tmpfs options are for mounts of type tmpfs, not %s", m.Target, m.Type)
+	case m.ImageOptions != nil:
+		return invalid("mount at %s: image options are for mounts of type image, not %s", m.Target, m.Type)
+	case m.ClusterOptions != nil:
+		return invalid("mount at %s: cluster options are for mounts of type cluster, not %s", m.Target, m.Type)
 	case m.TmpfsOptions != nil && m.TmpfsOptions.SizeBytes < 0:
 		return invalid("mount at %s: tmpfs-size cannot be negative", m.Target)
+	case m.BindOptions != nil && m.BindOptions.Propagation != "" && !slices.Contains(mount.Propagations, m.BindOptions.Propagation):
+		return invalid("mount at %s: invalid propagation %q: use rprivate, private, rshared, shared, rslave or slave", m.Target, m.BindOptions.Propagation)
+	case m.VolumeOptions != nil && !filepath.IsLocal(cmp.Or(m.VolumeOptions.Subpath, ".")):
+		return invalid("mount at %s: invalid volume-subpath %q: it must be a relative path within the volume", m.Target, m.VolumeOptions.Subpath)
+	case !slices.Contains([]mount.Consistency{"", mount.ConsistencyDefault, mount.ConsistencyFull, mount.ConsistencyCached, mount.ConsistencyDelegated}, m.Consistency):
+		return invalid("mount at %s: invalid consistency %q: use default, consistent, cached or delegated", m.Target, m.Consistency)
 	}
 	return nil
 }
@@ -142,8 +192,29 @@ func checkResources(t *api.TaskSpec) error {
 		return invalid("memory limit %d must not be less than the memory reservation %d", limits.MemoryBytes, reserved.MemoryBytes)
 	case limits.NanoCPUs != 0 && reserved.NanoCPUs > limits.NanoCPUs:
 		return invalid("cpu limit %g must not be less than the cpu reservation %g", float64(limits.NanoCPUs)/1e9, float64(reserved.NanoCPUs)/1e9)
-	case len(reserved.GenericResources) > 0:
-		return notYet("generic resources: they come with a later version of swarmctl")
+	}
+	return checkGeneric(reserved.GenericResources)
+}
+
+// checkGeneric lets a service ask for a number of each kind: which ones a task
+// gets is the scheduler's choice, where they have names.
+func checkGeneric(list []swarm.GenericResource) error {
+	kinds := map[string]bool{}
+	for _, r := range list {
+		d := r.DiscreteResourceSpec
+		switch {
+		case r.NamedResourceSpec != nil:
+			return invalid("invalid argument for resource %s: ask for a number of them, as in %[1]s=1, and not by name", r.NamedResourceSpec.Kind)
+		case d == nil || d.Kind == "":
+			return invalid("generic resource: it has no kind: give KIND=NUMBER")
+		case d.Value < 1:
+			return invalid("generic resource %s: %d of it cannot be reserved: give a number from 1", d.Kind, d.Value)
+		case strings.ContainsAny(d.Kind, "=,\x00 \t\n"):
+			return invalid("generic resource %q: the name of a kind has no spaces, commas or equals signs", d.Kind)
+		case kinds[strings.ToUpper(d.Kind)]:
+			return invalid("generic resource %s: it is given twice", d.Kind)
+		}
+		kinds[strings.ToUpper(d.Kind)] = true
 	}
 	return nil
 }

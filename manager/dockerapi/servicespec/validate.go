@@ -2,12 +2,15 @@ package servicespec
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/constraint"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 const (
@@ -19,8 +22,6 @@ const (
 	minMemory = 6 << 20
 	// minCPU is a thousandth of a core.
 	minCPU = 1_000_000
-	// ownLabels is the prefix of the labels that carry what Docker has no field for.
-	ownLabels = "swarmctl."
 )
 
 var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
@@ -29,7 +30,7 @@ var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
 // what can never be, unsupported for what a later version brings.
 func Validate(s *api.ServiceSpec) error {
 	for _, check := range []func(*api.ServiceSpec) error{
-		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkEndpoint, checkUpdateConfigs,
+		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkNetworks, checkEndpoint, checkUpdateConfigs,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -78,17 +79,15 @@ func checkName(s *api.ServiceSpec) error {
 }
 
 // checkLabels refuses labels in our own name space that this version does not
-// know: carried along and not obeyed, they would promise what nobody keeps.
+// know or that say nothing it understands.
 func checkLabels(s *api.ServiceSpec) error {
-	for _, k := range sortedKeys(s.Labels) {
-		if strings.HasPrefix(k, ownLabels) {
-			return invalid("label %q: this version of swarmctl knows no such label; labels under %q are kept for settings of its own", k, ownLabels)
-		}
+	if _, err := setting.Parse(s.Labels); err != nil {
+		return err
 	}
 	if c := s.TaskTemplate.ContainerSpec; c != nil {
 		for _, k := range sortedKeys(c.Labels) {
-			if strings.HasPrefix(k, ownLabels) {
-				return invalid("container label %q: labels under %q are set by swarmctl itself", k, ownLabels)
+			if strings.HasPrefix(k, setting.Prefix) {
+				return invalid("container label %q: labels under %q are set by swarmctl itself; settings are labels of the service", k, setting.Prefix)
 			}
 		}
 	}
@@ -167,10 +166,39 @@ func checkNotBuilt(s *api.ServiceSpec) error {
 		return notYet("configs (%q): they come with a later version of swarmctl", c.Configs[0].ConfigName)
 	case c.Privileges != nil && c.Privileges.CredentialSpec != nil:
 		return unsupported("credential specs are for Windows, which swarmctl does not run on")
-	case len(s.TaskTemplate.Networks) > 0:
-		return notYet("networks (%q): they come with a later version of swarmctl; until then tasks are on their engine's bridge", s.TaskTemplate.Networks[0].Target)
-	case len(s.Networks) > 0: //nolint:staticcheck // deprecated, and still sent
-		return notYet("networks (%q): they come with a later version of swarmctl; until then tasks are on their engine's bridge", s.Networks[0].Target) //nolint:staticcheck
+	}
+	return nil
+}
+
+// checkNetworks lets a service into one of the networks that each node has for
+// itself. Tasks of the others are on their engine's bridge.
+func checkNetworks(s *api.ServiceSpec) error {
+	list := slices.Concat(s.TaskTemplate.Networks, s.Networks) //nolint:staticcheck // deprecated, and still sent
+	for _, n := range list {
+		if !slices.Contains([]string{network.NetworkHost, network.NetworkNone, network.NetworkBridge}, n.Target) {
+			return notYet("networks (%q): they come with a later version of swarmctl; until then use one of host, none and bridge, by name", n.Target)
+		}
+		if len(n.Aliases) > 0 || len(n.DriverOpts) > 0 {
+			return invalid("network %s: aliases and driver options are for networks that span nodes", n.Target)
+		}
+	}
+	switch {
+	case len(list) == 0:
+		return nil
+	case len(list) > 1:
+		return invalid("networks %s and %s: a task can be in one only of host, none and bridge", list[0].Target, list[1].Target)
+	case len(s.Networks) > 0: //nolint:staticcheck // as above
+		return invalid("network %s: give it in TaskTemplate.Networks: the service's own Networks are deprecated", list[0].Target)
+	case s.EndpointSpec == nil:
+		return nil
+	}
+	for _, p := range s.EndpointSpec.Ports {
+		switch {
+		case list[0].Target == network.NetworkNone:
+			return invalid("port %d: a task in network none cannot publish: leave the port or the network out", p.TargetPort)
+		case list[0].Target == network.NetworkHost && p.PublishedPort != p.TargetPort:
+			return invalid("port %d: a task in network host listens on the node's own ports, so it cannot be published as %d: give the same number twice, or leave the port out", p.TargetPort, p.PublishedPort)
+		}
 	}
 	return nil
 }
