@@ -36,7 +36,8 @@ type world struct {
 	previous map[string]swarm.ServiceSpec
 	tasks    []swarm.Task
 	tokens   swarm.JoinTokens
-	outdated int // how many updates to refuse because somebody else was first
+	spec     swarm.Spec // of the cluster
+	outdated int        // how many updates to refuse because somebody else was first
 	requests []string
 	watchers []chan struct{}
 }
@@ -187,8 +188,10 @@ func (w *world) swarm(rw http.ResponseWriter, r *http.Request, path []string) {
 		if r.URL.Query().Get("rotateWorkerToken") == "true" {
 			w.tokens.Worker += "-new"
 		}
+		w.spec = swarm.Spec{}
+		_ = json.NewDecoder(r.Body).Decode(&w.spec)
 	default:
-		answer(rw, swarm.Swarm{JoinTokens: w.tokens})
+		answer(rw, swarm.Swarm{ClusterInfo: swarm.ClusterInfo{Spec: w.spec}, JoinTokens: w.tokens})
 	}
 }
 
@@ -425,7 +428,7 @@ func (w *world) explain(rw http.ResponseWriter, path string) {
 			{Node: "n10", Hostname: "h10", Reasons: []api.Reason{{Rule: "constraints", Text: `constraint node.labels.zone==a: its label zone is "b"`}, {Rule: "ports", Text: "host port 80/tcp is taken by task db.1.x"}}},
 		}
 	case "web.2":
-		x.State, x.NodeID, x.Node = "running", "n1", "h1"
+		x.State, x.NodeID, x.Node, x.Resources = "running", "n1", "h1", []string{"gpu=GPU-1", "ssd=2"}
 	case "web.3":
 		x.State, x.NodeID, x.Node, x.Err = "failed", "n1", "h1", "task: non-zero exit (3)"
 	case "web.4":

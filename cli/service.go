@@ -68,8 +68,9 @@ func isOutdated(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "out of sequence")
 }
 
-// changeService reads a service, changes its spec and writes it back.
-func (c *call) changeService(ctx context.Context, ref string, opts swarm.ServiceUpdateOptions, change func(*swarm.ServiceSpec) error) error {
+// changeService reads a service, changes its spec and writes it back; change
+// may still fill in the options.
+func (c *call) changeService(ctx context.Context, ref string, opts *swarm.ServiceUpdateOptions, change func(*swarm.ServiceSpec) error) error {
 	var err error
 	for range attempts {
 		var s swarm.Service
@@ -81,7 +82,7 @@ func (c *call) changeService(ctx context.Context, ref string, opts swarm.Service
 			return err
 		}
 		var answer swarm.ServiceUpdateResponse
-		answer, err = c.api().ServiceUpdate(ctx, s.ID, s.Version, s.Spec, opts)
+		answer, err = c.api().ServiceUpdate(ctx, s.ID, s.Version, s.Spec, *opts)
 		if err == nil {
 			warn(c.err, answer.Warnings)
 			return nil
@@ -103,7 +104,7 @@ func serviceUpdate(ctx context.Context, c *call) error {
 		return serviceRollback(ctx, c)
 	}
 	ref := c.args[0]
-	opts := swarm.ServiceUpdateOptions{RegistryAuthFrom: swarm.RegistryAuthFromSpec}
+	opts := &swarm.ServiceUpdateOptions{RegistryAuthFrom: swarm.RegistryAuthFromSpec}
 	err := c.changeService(ctx, ref, opts, func(spec *swarm.ServiceSpec) error {
 		if err := changeSpec(c.flags, spec); err != nil {
 			return err
@@ -132,7 +133,7 @@ func serviceUpdate(ctx context.Context, c *call) error {
 
 func serviceRollback(ctx context.Context, c *call) error {
 	ref := c.args[0]
-	err := c.changeService(ctx, ref, swarm.ServiceUpdateOptions{Rollback: "previous"}, func(*swarm.ServiceSpec) error { return nil })
+	err := c.changeService(ctx, ref, &swarm.ServiceUpdateOptions{Rollback: "previous"}, func(*swarm.ServiceSpec) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func named(name string, err error) error {
 }
 
 func (c *call) scale(ctx context.Context, ref string, n uint64) error {
-	return c.changeService(ctx, ref, swarm.ServiceUpdateOptions{}, func(spec *swarm.ServiceSpec) error {
+	return c.changeService(ctx, ref, &swarm.ServiceUpdateOptions{}, func(spec *swarm.ServiceSpec) error {
 		switch m := &spec.Mode; {
 		case m.Replicated != nil:
 			m.Replicated.Replicas = &n

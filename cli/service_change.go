@@ -42,14 +42,15 @@ func changeSpec(g given, spec *swarm.ServiceSpec) error {
 	if g.has("endpoint-mode") {
 		need(&spec.EndpointSpec).Mode = swarm.ResolutionMode(g.str("endpoint-mode"))
 	}
-	if d := logDriver(g); d != nil {
-		task.LogDriver = d
+	driver, err := logDriver(g)
+	if driver != nil {
+		task.LogDriver = driver
 	}
 	if g.yes("force") {
 		task.ForceUpdate++
 	}
 	changePlacement(g, task)
-	return errors.Join(changeResources(g, task), changeMode(g, &spec.Mode), changeMounts(g, c), changeHealth(g, c))
+	return errors.Join(err, changeOwn(g, &spec.Labels), changeResources(g, task), changeMode(g, &spec.Mode), changeMounts(g, c), changeHealth(g, c))
 }
 
 // changeContainer applies the flags that touch one field of the container.

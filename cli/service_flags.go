@@ -67,7 +67,7 @@ func sharedFlags(create bool) []*opt {
 }
 
 func createFlags() []*opt {
-	return slices.Concat(sharedFlags(true), []*opt{
+	return slices.Concat(sharedFlags(true), ownFlags(), []*opt{
 		{name: "name", kind: stringKind, usage: "Service name"},
 		{name: "mode", kind: stringKind, def: `"replicated"`, usage: `Service mode ("replicated", "global", "replicated-job", "global-job")`},
 		{name: "label", short: "l", kind: labelKind, usage: "Service labels"},
@@ -89,11 +89,12 @@ func createFlags() []*opt {
 		{name: "sysctl", kind: listKind, usage: "Sysctl options"},
 		{name: "ulimit", kind: ulimitKind, usage: "Ulimit options"},
 		{name: "generic-resource", kind: genericKind, usage: "User defined resources"},
+		{name: "device", kind: deviceKind, usage: "Add a device of the node to the containers (host[:container[:permissions]])"},
 	})
 }
 
 func updateFlags() []*opt {
-	return slices.Concat(sharedFlags(false), []*opt{
+	return slices.Concat(sharedFlags(false), ownFlags(), []*opt{
 		{name: "image", kind: stringKind, usage: "Service image tag"},
 		{name: "args", kind: commandKind, usage: "Service command args"},
 		{name: "rollback", kind: boolKind, usage: "Rollback to previous specification"},
@@ -134,6 +135,8 @@ func updateFlags() []*opt {
 		{name: "ulimit-rm", kind: listKind, usage: "Remove a ulimit option"},
 		{name: "generic-resource-add", kind: genericKind, usage: "Add a Generic resource"},
 		{name: "generic-resource-rm", kind: listKind, usage: "Remove a Generic resource"},
+		{name: "device-add", kind: deviceKind, usage: "Add or update a device of the node (host[:container[:permissions]])"},
+		{name: "device-rm", kind: listKind, usage: "Remove a device by its path"},
 	})
 }
 

@@ -31,6 +31,10 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 	if err != nil {
 		return spec, err
 	}
+	driver, err := logDriver(g)
+	if err != nil {
+		return spec, err
+	}
 	update, rollback := newRollout(g, "update"), newRollout(g, "rollback")
 	if (mode.ReplicatedJob != nil || mode.GlobalJob != nil) && (update != nil || rollback != nil) {
 		return spec, errors.New("update and rollback configuration is not supported for jobs")
@@ -63,7 +67,7 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 				Constraints: g.strs("constraint"), Preferences: all[swarm.PlacementPreference](g, "placement-pref"),
 				MaxReplicas: one(g, "replicas-max-per-node", uint64(0)),
 			},
-			LogDriver: logDriver(g),
+			LogDriver: driver,
 		},
 		Mode: mode, UpdateConfig: update, RollbackConfig: rollback,
 		EndpointSpec: &swarm.EndpointSpec{
@@ -72,7 +76,7 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 		},
 	}
 	setCredentialSpec(g, spec.TaskTemplate.ContainerSpec)
-	return spec, nil
+	return spec, changeOwn(g, &spec.Labels)
 }
 
 // setCredentialSpec sets a credential spec, naming its config as a config the
@@ -210,11 +214,14 @@ func newHealth(g given) (*container.HealthConfig, error) {
 	return nil, nil
 }
 
-func logDriver(g given) *swarm.Driver {
-	if g.str("log-driver") == "" {
-		return nil
+func logDriver(g given) (*swarm.Driver, error) {
+	switch {
+	case g.str("log-driver") != "":
+		return &swarm.Driver{Name: g.str("log-driver"), Options: pairs(g.strs("log-opt"))}, nil
+	case g.has("log-opt"):
+		return nil, errors.New("--log-opt needs --log-driver: which options there are depends on the driver")
 	}
-	return &swarm.Driver{Name: g.str("log-driver"), Options: pairs(g.strs("log-opt"))}
+	return nil, nil
 }
 
 // swarmHosts turns host:ip into the line of a hosts file that a spec holds.

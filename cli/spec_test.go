@@ -166,6 +166,9 @@ func TestNewSpec(t *testing.T) {
 		{"logs", []string{"--log-driver", "json-file", "--log-opt", "max-size=1m"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
 			s.TaskTemplate.LogDriver = &swarm.Driver{Name: "json-file", Options: map[string]string{"max-size": "1m"}}
 		}},
+		{"what Docker has no field for", []string{"--privileged", "--device", "/dev/fuse", "--device", "/dev/a:/dev/b:r", "--gpus", `"device=0,2"`, "--pid", "host", "--ipc", "shareable", "--shm-size", "1m", "-l", "a=b"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
+			s.Labels = map[string]string{"a": "b", "swarmctl.privileged": "true", "swarmctl.devices": "/dev/fuse:/dev/fuse:rwm,/dev/a:/dev/b:r", "swarmctl.gpus": `"device=0,2"`, "swarmctl.pid": "host", "swarmctl.ipc": "shareable", "swarmctl.shm-size": "1048576"}
+		}},
 		{"global", []string{"--mode", "global", "--endpoint-mode", "DNSRR"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
 			s.Mode, s.EndpointSpec.Mode = swarm.ServiceMode{Global: &swarm.GlobalService{}}, "dnsrr"
 		}},
@@ -237,6 +240,11 @@ func TestChangeSpec(t *testing.T) {
 		{name: "capabilities from scratch", create: "--cap-add NET_RAW --cap-drop CHOWN", update: "--cap-add RESET --cap-add KILL", want: "--cap-add KILL --cap-drop CHOWN"},
 		{name: "networks", create: "--network a", update: "--network-add b", want: "--network a --network b"},
 		{name: "logs", update: "--log-driver none", want: "--log-driver none"},
+		{name: "log options alone", update: "--log-opt a=b", err: "--log-opt needs --log-driver: which options there are depends on the driver"},
+		{name: "settings taken away", create: "--privileged --gpus all --pid host --ipc host --shm-size 1m -l a=b", update: "--privileged=false --gpus= --pid= --ipc= --shm-size 0", want: "-l a=b"},
+		{name: "settings", create: "--shm-size 1m", update: "--privileged --gpus 2 --ipc private --shm-size 2m", want: "--privileged --gpus 2 --ipc private --shm-size 2m"},
+		{name: "devices", create: "--device /dev/a --device /dev/b:/dev/c --device /dev/d", update: "--device-rm /dev/a --device-rm /dev/c --device-add /dev/e --device-add /dev/d:r", want: "--device /dev/e --device /dev/d:r"},
+		{name: "the last device", create: "--device /dev/a", update: "--device-rm /dev/a", want: ""},
 		{name: "endpoint", update: "--endpoint-mode dnsrr", want: "--endpoint-mode dnsrr"},
 	}
 	for _, tt := range tests {

@@ -27,6 +27,7 @@ func swarmVerbs() []verb {
 			{name: "force", short: "f", kind: boolKind, usage: "Leave although this is a manager; the message without it says what is lost"},
 			{name: "stop-daemon", kind: boolKind, usage: "Stop this node's daemon too; succeeds where the node is no member, or no daemon runs"},
 		}},
+		swarmUpdateVerb(),
 	}
 }
 

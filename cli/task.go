@@ -48,6 +48,9 @@ func taskExplain(ctx context.Context, c *call) error {
 func printExplanation(w io.Writer, x api.Explanation, now time.Time) error {
 	unwanted := x.Desired == "shutdown" || x.Desired == "remove"
 	fmt.Fprintln(w, standing(x, now))
+	if len(x.Resources) > 0 {
+		fmt.Fprintf(w, "It has these resources of the node: %s.\n", strings.Join(x.Resources, ", "))
+	}
 	if x.Note != "" {
 		fmt.Fprintf(w, "It may not run yet: %s.\n", x.Note)
 	}

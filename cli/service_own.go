@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/swarmctl/swarmctl/api/setting"
+)
+
+// ownFlags are for what Docker's service spec has no field for. They are
+// shorthand for labels of the service, which Docker's CLI and Compose files
+// can set as well. On update an empty value, false or 0 takes a setting away.
+func ownFlags() []*opt {
+	return []*opt{
+		{name: "privileged", kind: boolKind, usage: "Give extended privileges to the containers"},
+		{name: "gpus", kind: gpuKind, usage: "GPU devices to add to the containers ('all' to pass all GPUs)"},
+		{name: "pid", kind: stringKind, usage: `PID namespace to use ("host")`},
+		{name: "ipc", kind: stringKind, usage: `IPC mode to use ("none", "private", "shareable", "host")`},
+		{name: "shm-size", kind: bytesKind, usage: "Size of /dev/shm"},
+	}
+}
+
+var (
+	deviceKind = kind{"list", true, parser(setting.ParseDevices)}
+	gpuKind    = kind{"gpu-request", false, parser(func(s string) (string, error) {
+		if s == "" {
+			return "", nil
+		}
+		_, err := setting.ParseGPUs(s)
+		return s, err
+	})}
+)
+
+// changeOwn applies those flags to a service's labels; devices come in one
+// flag on create and in two on update.
+func changeOwn(g given, labels *map[string]string) error {
+	if g.has("privileged") {
+		setLabel(labels, setting.LabelPrivileged, map[bool]string{true: "true"}[g.yes("privileged")])
+	}
+	for flag, label := range map[string]string{"gpus": setting.LabelGPUs, "pid": setting.LabelPID, "ipc": setting.LabelIPC} {
+		if g.has(flag) {
+			setLabel(labels, label, g.str(flag))
+		}
+	}
+	if g.has("shm-size") {
+		size := ""
+		if n := one(g, "shm-size", int64(0)); n != 0 {
+			size = strconv.FormatInt(n, 10)
+		}
+		setLabel(labels, setting.LabelShmSize, size)
+	}
+	if g.has("device", "device-add", "device-rm") {
+		return changeDevices(g, labels)
+	}
+	return nil
+}
+
+// changeDevices removes devices by their path, on the node or in the
+// container, and adds, replacing what is at the same place in the container.
+func changeDevices(g given, labels *map[string]string) error {
+	var have []setting.Device
+	if text := (*labels)[setting.LabelDevices]; text != "" {
+		var err error
+		if have, err = setting.ParseDevices(text); err != nil {
+			return fmt.Errorf("label %s: %w", setting.LabelDevices, err)
+		}
+	}
+	gone := g.set("device-rm")
+	have = slices.DeleteFunc(have, func(d setting.Device) bool { return gone[d.Host] || gone[d.Container] })
+	for _, d := range slices.Concat(append(all[[]setting.Device](g, "device"), all[[]setting.Device](g, "device-add")...)...) {
+		have = append(slices.DeleteFunc(have, func(h setting.Device) bool { return h.Container == d.Container }), d)
+	}
+	texts := make([]string, len(have))
+	for i, d := range have {
+		texts[i] = d.String()
+	}
+	setLabel(labels, setting.LabelDevices, strings.Join(texts, ","))
+	return nil
+}
