@@ -51,8 +51,10 @@ func (c *call) resolveNetworks(ctx context.Context, task *swarm.TaskSpec) error 
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(task.Networks, func(o swarm.NetworkAttachmentConfig) bool { return o.Target == nid }) {
-			return fmt.Errorf("service is already attached to network %s", n.Target)
+		for j, o := range task.Networks {
+			if j != i && o.Target == nid {
+				return fmt.Errorf("service is already attached to network %s", n.Target)
+			}
 		}
 		task.Networks[i].Target = nid
 	}
