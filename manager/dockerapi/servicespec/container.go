@@ -108,7 +108,7 @@ func checkMount(m mount.Mount) error {
 			return invalid("invalid mount of type tmpfs at %s: it has no source, but %q is given", m.Target, m.Source)
 		}
 	case mount.TypeImage:
-		return unsupported("mount of type image at %s: services have volumes, binds and tmpfs; put what is needed into the service's own image", m.Target)
+		return invalid("invalid MountType: \"image\" at %s: services have volumes, binds and tmpfs; put what is needed into the service's own image", m.Target)
 	case mount.TypeNamedPipe:
 		return unsupported("mount of type npipe at %s: named pipes exist on Windows, which swarmctl does not run on", m.Target)
 	case mount.TypeCluster:
@@ -134,7 +134,7 @@ func checkMountOptions(m mount.Mount) error {
 	case m.TmpfsOptions != nil && m.TmpfsOptions.SizeBytes < 0:
 		return invalid("mount at %s: tmpfs-size cannot be negative", m.Target)
 	case m.BindOptions != nil && m.BindOptions.Propagation != "" && !slices.Contains(mount.Propagations, m.BindOptions.Propagation):
-		return invalid("mount at %s: invalid propagation %q: use rprivate, private, rshared, shared, rslave or slave", m.Target, m.BindOptions.Propagation)
+		return invalid("invalid MountPropagation: %q at %s: use rprivate, private, rshared, shared, rslave or slave", m.BindOptions.Propagation, m.Target)
 	case m.VolumeOptions != nil && !filepath.IsLocal(cmp.Or(m.VolumeOptions.Subpath, ".")):
 		return invalid("mount at %s: invalid volume-subpath %q: it must be a relative path within the volume", m.Target, m.VolumeOptions.Subpath)
 	case !slices.Contains([]mount.Consistency{"", mount.ConsistencyDefault, mount.ConsistencyFull, mount.ConsistencyCached, mount.ConsistencyDelegated}, m.Consistency):
@@ -207,7 +207,7 @@ func checkGeneric(list []swarm.GenericResource) error {
 			return invalid("invalid argument for resource %s: ask for a number of them, as in %[1]s=1, and not by name", r.NamedResourceSpec.Kind)
 		case d == nil || d.Kind == "":
 			return invalid("generic resource: it has no kind: give KIND=NUMBER")
-		case d.Value < 1:
+		case d.Value < 0:
 			return invalid("generic resource %s: %d of it cannot be reserved: give a number from 1", d.Kind, d.Value)
 		case strings.ContainsAny(d.Kind, "=,\x00 \t\n"):
 			return invalid("generic resource %q: the name of a kind has no spaces, commas or equals signs", d.Kind)
