@@ -20,6 +20,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // These tests want the machine's Docker Engine, and fail without one.
@@ -324,5 +325,48 @@ func TestEngineThatIsDown(t *testing.T) {
 	}
 	if err := e.EnsureImage(t.Context(), "x", ""); !errors.Is(err, api.ErrUnavailable) {
 		t.Errorf("pull: %v", err)
+	}
+}
+
+// Not every machine that tests run on may start such a container; every engine
+// makes one.
+func TestSettingsReachTheEngine(t *testing.T) {
+	b := newBed(t)
+	r := b.request("wait")
+	r.Spec.Labels = map[string]string{
+		setting.LabelPrivileged: "true", setting.LabelDevices: "/dev/null:/dev/zilch:r", setting.LabelGPUs: "2",
+		setting.LabelPID: "host", setting.LabelIPC: "private", setting.LabelShmSize: "1m",
+	}
+	id, err := b.Create(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.cli.ContainerInspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := got.HostConfig
+	if !h.Privileged || h.PidMode != "host" || h.IpcMode != "private" || h.ShmSize != 1<<20 || len(h.Devices) != 1 || h.Devices[0].PathInContainer != "/dev/zilch" ||
+		len(h.DeviceRequests) != 1 || h.DeviceRequests[0].Count != 2 || h.DeviceRequests[0].Capabilities[0][0] != "gpu" {
+		t.Errorf("the engine has %+v", h)
+	}
+}
+
+// This machine's engine may be of any age: it makes the container as it was
+// asked to, or refuses it, and never drops the interval.
+func TestNoEngineDropsTheStartInterval(t *testing.T) {
+	b := newBed(t)
+	r := b.request("wait")
+	r.Spec.TaskTemplate.ContainerSpec.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/app", "probe"}, StartPeriod: time.Second, StartInterval: 500 * time.Millisecond}
+	id, err := b.Create(t.Context(), r)
+	if err != nil {
+		if !errors.Is(err, api.ErrUnsupported) || !strings.Contains(err.Error(), "needs Docker Engine 25.0") {
+			t.Errorf("refused: %v", err)
+		}
+		return
+	}
+	got, err := b.cli.ContainerInspect(t.Context(), id)
+	if err != nil || got.Config.Healthcheck.StartInterval != 500*time.Millisecond {
+		t.Errorf("the engine has %+v, %v", got.Config.Healthcheck, err)
 	}
 }
