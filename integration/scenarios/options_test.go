@@ -28,11 +28,11 @@ func TestOptionsReachTheContainer(t *testing.T) {
 		"--hostname", "{{.Service.Name}}-{{.Task.Slot}}-{{.Node.Hostname}}", "-e", "A={{.Node.Hostname}}", "-w", "/", "-u", "0:0", "--group", "7",
 		"--container-label", "tier=front", "--entrypoint", "/demo", "--tty", "--read-only", "--init=false",
 		"--stop-signal", "SIGINT", "--stop-grace-period", "3s", "--mount", "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
-		"--mount", "type=bind,src=/etc,dst=/host,readonly,bind-propagation=rslave", "--mount", "type=volume,src=opt-{{.Task.Slot}},dst=/v,volume-label=a=b",
+		"--mount", "type=bind,src=/etc,dst=/host,readonly,bind-propagation=private", "--mount", "type=volume,src=opt-{{.Task.Slot}},dst=/v,volume-label=a=b",
 		"--limit-cpu", ".5", "--limit-memory", "64m", "--limit-pids", "99", "--reserve-memory", "32m", "--ulimit", "nofile=64:128", "--oom-score-adj", "77",
 		"--sysctl", "net.ipv4.ip_unprivileged_port_start=80", "--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--dns", "1.1.1.1", "--dns-search", "test", "--dns-option", "ndots:2", "--host", "db:10.0.0.1",
 		"--health-cmd", "true", "--health-interval", "1h", "--health-retries", "4", "--log-driver", "json-file", "--log-opt", "max-size=1m",
-		"-p", "mode=host,target=8080", "--privileged", "--device", "/dev/null:/dev/zilch:rw", "--pid", "host", "--ipc", "shareable", "--shm-size", "5m")
+		"-p", "mode=host,target=8080", "--device", "/dev/null:/dev/zilch:rw", "--pid", "host", "--ipc", "shareable", "--shm-size", "5m")
 	got := l.inspect(running[0])
 	h, c, host := got.HostConfig, got.Config, running[0].Node.Name
 	for what, pair := range map[string][2]any{
@@ -58,7 +58,6 @@ func TestOptionsReachTheContainer(t *testing.T) {
 		"health":       {c.Healthcheck.Test, []string{"CMD-SHELL", "true"}},
 		"log":          {h.LogConfig.Type + h.LogConfig.Config["max-size"], "json-file1m"},
 		"port":         {len(h.PortBindings["8080/tcp"]), 1},
-		"privileged":   {h.Privileged, true},
 		"device":       {fmt.Sprint(h.Devices), "[{/dev/null /dev/zilch rw}]"},
 		"pid and ipc":  {string(h.PidMode) + " " + string(h.IpcMode), "host shareable"},
 		"shm":          {h.ShmSize, 5 << 20},
@@ -67,13 +66,13 @@ func TestOptionsReachTheContainer(t *testing.T) {
 			t.Errorf("%s: the container has %s, not %s", what, a, b)
 		}
 	}
-	l.cli(l.Nodes[0], "service", "update", "--detach", "--privileged=false", "--device-rm", "/dev/null", "--shm-size", "6m", "opt")
-	l.until("opt", soon, "one that is not privileged", func(cs []cluster.Container) bool {
+	l.cli(l.Nodes[0], "service", "update", "--detach", "--pid", "", "--device-rm", "/dev/null", "--shm-size", "6m", "opt")
+	l.until("opt", soon, "another one, without the device", func(cs []cluster.Container) bool {
 		if len(cs) != 1 || cs[0].ID == running[0].ID {
 			return false
 		}
 		h := l.inspect(cs[0]).HostConfig
-		return !h.Privileged && len(h.Devices) == 0 && h.ShmSize == 6<<20 && h.PidMode == "host"
+		return len(h.Devices) == 0 && h.ShmSize == 6<<20 && h.PidMode == "" && h.IpcMode == "shareable"
 	})
 }
 
@@ -100,7 +99,7 @@ func TestServicesInTheNodesOwnNetworks(t *testing.T) {
 func TestThePolicyForbidsWhatReachesOutOfContainers(t *testing.T) {
 	l := newLab(t)
 	at := l.Nodes[1]
-	before := l.run("old", 1, "--privileged")
+	before := l.run("old", 1, "--mount", "type=bind,src=/etc,dst=/etc,readonly")
 	l.cli(at, "update", "--policy-deny", "privileged,bind-mount,host-network")
 	defer func() {
 		_, err := at.CLI(context.WithoutCancel(l.ctx), "update", "--policy-deny", "")
@@ -110,6 +109,7 @@ func TestThePolicyForbidsWhatReachesOutOfContainers(t *testing.T) {
 	l.refused(at, append(create, "--privileged", cluster.Image), "privileged", "policy", "swarmctl update --policy-deny")
 	l.refused(at, append(create, "--mount", "type=bind,src=/,dst=/host", cluster.Image), "bind of / at /host")
 	l.refused(at, append(create, "--network", "host", cluster.Image), "host-network")
+	l.refused(at, []string{"service", "update", "--detach", "--privileged", "old"}, "swarmctl.privileged=true")
 	l.refused(at, []string{"service", "update", "--detach", "--mount-add", "type=bind,src=/,dst=/host", "old"}, "bind of / at /host")
 	l.cli(at, "service", "scale", "old=2")
 	after := l.count("old", 2)
@@ -126,10 +126,10 @@ func TestGenericResourcesAreSharedOut(t *testing.T) {
 	worker := l.Nodes[1]
 	config, err := json.Marshal(map[string][]string{"node-generic-resources": {"gpu=GPU-1", "gpu=GPU-2", "gpu=GPU-3", "ssd=4"}})
 	l.must(err)
-	worker.KillEngine()
-	_, err = worker.Run(l.ctx, "sh", "-c", "mkdir -p /etc/docker && printf %s '"+string(config)+"' > /etc/docker/daemon.json && rm -f /run/docker.pid")
+	_, err = worker.Run(l.ctx, "sh", "-c", "mkdir -p /etc/docker && printf %s '"+string(config)+"' > /etc/docker/daemon.json && sync")
 	l.must(err)
-	l.must(worker.StartEngine(l.ctx))
+	worker.PowerOff()
+	l.must(worker.PowerOn(l.ctx))
 	l.cli(l.Nodes[0], "service", "create", "--detach", "--name", "ml", "--generic-resource", "gpu=1", "--generic-resource", "ssd=1", "--replicas", "5", cluster.Image)
 	running := l.count("ml", 3)
 	var gpus []string
