@@ -185,7 +185,7 @@ func checkNetwork(req *network.CreateRequest) error {
 		return err
 	}
 	switch {
-	case slices.Contains([]string{"bridge", "host", "none", "default"}, req.Name):
+	case slices.Contains([]string{"bridge", "host", "none", "default", "ingress"}, req.Name):
 		return api.Errorf(api.CodeForbidden, "operation is not permitted on predefined %s network", req.Name)
 	case req.Scope == "local":
 		return api.Errorf(api.CodeInvalid, "cannot downgrade network scope for overlay networks")

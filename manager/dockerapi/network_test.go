@@ -179,6 +179,7 @@ func TestRefusedNetworks(t *testing.T) {
 		{"", overlay(), errdefs.IsInvalidArgument, "meta: name must be provided"},
 		{"a b", overlay(), errdefs.IsInvalidArgument, `name must be valid as a DNS name component: "a b" is not: use letters, digits, - and _`},
 		{"x", network.CreateOptions{Driver: "overlay", Scope: "local"}, errdefs.IsInvalidArgument, "cannot downgrade network scope for overlay networks"},
+		{"ingress", overlay(), errdefs.IsPermissionDenied, "operation is not permitted on predefined ingress network"},
 		{"x", network.CreateOptions{Driver: "macvlan", Scope: "swarm"}, errdefs.IsNotImplemented, `network "x": driver macvlan cannot span hosts: use --driver overlay, or leave out --scope swarm`},
 		{"x", network.CreateOptions{Driver: "overlay", Ingress: true}, errdefs.IsNotImplemented, `network "x": not supported yet: ingress networks come with a later version of swarmctl`},
 		{"x", network.CreateOptions{Driver: "overlay", EnableIPv6: &yes}, errdefs.IsNotImplemented, `network "x": not supported yet: IPv6 in networks that span hosts`},
