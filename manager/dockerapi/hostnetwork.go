@@ -253,8 +253,10 @@ func (a *API) hostNetworkCreate(w http.ResponseWriter, r *http.Request) error {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	var req network.CreateRequest
 	if json.Unmarshal(body, &req) != nil || req.ConfigOnly || req.Driver != api.DriverOverlay && req.Scope != scopeSwarm {
-		if view := a.cfg.Store.View(); a.isManager() && view != nil && view.NetworkByName(req.Name) != nil {
-			return errNetworkExists(req.Name)
+		if a.isManager() {
+			if view := a.cfg.Store.View(); view != nil && view.NetworkByName(req.Name) != nil {
+				return errNetworkExists(req.Name)
+			}
 		}
 		return a.toEngine(w, r)
 	}

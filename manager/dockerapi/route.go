@@ -135,12 +135,16 @@ func (a *API) Forwarded() http.Handler {
 
 func (a *API) nodeRoutes() http.Handler {
 	return routes(map[string]handler{
-		"GET /_ping":                     a.ping,
-		"HEAD /_ping":                    a.ping,
-		"GET /version":                   a.version,
-		"GET /info":                      a.info,
-		"GET /events":                    a.events,
-		"GET /distribution/{name...}":    a.distribution,
+		"GET /_ping":                  a.ping,
+		"HEAD /_ping":                 a.ping,
+		"GET /version":                a.version,
+		"GET /info":                   a.info,
+		"GET /events":                 a.events,
+		"GET /distribution/{name...}": a.distribution,
+		"POST /swarm/init":            a.swarmInit,
+		"POST /swarm/join":            a.swarmJoin,
+		"POST /swarm/leave":           a.swarmLeave,
+
 		"GET /networks":                  a.hostNetworkList,
 		"POST /networks/create":          a.hostNetworkCreate,
 		"POST /networks/prune":           a.hostNetworkPrune,
@@ -149,9 +153,6 @@ func (a *API) nodeRoutes() http.Handler {
 		"POST /networks/{id}/connect":    a.ofNetwork(a.hostNetworkConnect),
 		"POST /networks/{id}/disconnect": a.ofNetwork(a.hostNetworkConnect),
 		"/networks/":                     a.toEngine,
-		"POST /swarm/init":               a.swarmInit,
-		"POST /swarm/join":               a.swarmJoin,
-		"POST /swarm/leave":              a.swarmLeave,
 	})
 }
 
