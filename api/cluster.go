@@ -16,7 +16,25 @@ type Cluster struct {
 	GossipKeys [][]byte
 	// GossipStep is how far the change to a new key has come.
 	GossipStep GossipStep `cbor:",omitempty"`
+	// AddrPool are the address ranges, in CIDR notation, that networks get
+	// their subnets from, and SubnetSize the length of a subnet's prefix.
+	// What is empty is as in Docker Swarm: see Pool.
+	AddrPool   []string `cbor:",omitempty"`
+	SubnetSize uint32   `cbor:",omitempty"`
 	Meta       Meta
+}
+
+// Pool is where networks get their subnets from: /24 out of 10.0.0.0/8, as in
+// Docker Swarm, where init was not told otherwise.
+func (c *Cluster) Pool() (ranges []string, size uint32) {
+	ranges, size = c.AddrPool, c.SubnetSize
+	if len(ranges) == 0 {
+		ranges = []string{"10.0.0.0/8"}
+	}
+	if size == 0 {
+		size = 24
+	}
+	return ranges, size
 }
 
 // GossipStep is a step of the change from one gossip key to the next. Every

@@ -14,6 +14,12 @@ type (
 	NodeSpec = swarm.NodeSpec
 	// NodeDescription is what a node says of itself.
 	NodeDescription = swarm.NodeDescription
+	// SecretSpec is a secret as a user gives it, its data included.
+	SecretSpec = swarm.SecretSpec
+	// ConfigSpec is a config as a user gives it.
+	ConfigSpec = swarm.ConfigSpec
+	// NetworkSpec is what a user asks of a network that spans hosts.
+	NetworkSpec = swarm.NetworkSpec
 	// ClusterSpec is what a user asks of the cluster as a whole.
 	ClusterSpec = swarm.Spec
 	// GenericResource is some of what a node has beside CPU and memory.

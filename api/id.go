@@ -15,6 +15,15 @@ type ServiceID string
 // TaskID names a task: one attempt to run one replica of a service.
 type TaskID string
 
+// SecretID names a secret.
+type SecretID string
+
+// ConfigID names a config.
+type ConfigID string
+
+// NetworkID names a network that spans the hosts of the cluster.
+type NetworkID string
+
 // idLength is the length of every ID: 25 digits of base 36 hold 128 bits.
 // Docker Swarm's IDs have the same shape, so tools that check for it accept ours.
 const idLength = 25

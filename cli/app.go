@@ -40,6 +40,9 @@ func (a App) commands(s *streams) *cli.App {
 		a.noun(s, "swarm", "init, join, join-token, leave and update, spelled as in Docker's CLI", swarmVerbs()),
 		a.noun(s, "node", "Manage nodes", nodeVerbs()),
 		a.noun(s, "service", "Manage services", serviceVerbs()),
+		a.noun(s, "secret", "Manage secrets", secretVerbs()),
+		a.noun(s, "config", "Manage configs", configVerbs()),
+		a.noun(s, "network", "Manage networks", networkVerbs()),
 		a.noun(s, "task", "Ask about single tasks", taskVerbs()),
 		a.command(s, infoVerb()), a.command(s, versionVerb()), a.command(s, daemonVerb()))
 	return app

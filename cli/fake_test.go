@@ -16,6 +16,7 @@ import (
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/pkg/stdcopy"
@@ -37,9 +38,13 @@ type world struct {
 	tasks    []swarm.Task
 	tokens   swarm.JoinTokens
 	spec     swarm.Spec // of the cluster
-	outdated int        // how many updates to refuse because somebody else was first
+	secrets  []swarm.Secret
+	configs  []swarm.Config
+	networks []network.Inspect
+	outdated int // how many updates to refuse because somebody else was first
 	requests []string
 	watchers []chan struct{}
+	input    string // what the next command reads
 }
 
 func newWorld() *world {
@@ -95,7 +100,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	w.requests = append(w.requests, r.Method+" "+path)
 	rw.Header().Set("Api-Version", "1.41")
 	parts := strings.Split(strings.Trim(path, "/"), "/")
-	if w.state != swarm.LocalNodeStateActive && slices.Contains([]string{"nodes", "services", "tasks"}, parts[0]) {
+	if w.state != swarm.LocalNodeStateActive && slices.Contains([]string{"nodes", "services", "tasks", "secrets", "configs"}, parts[0]) {
 		fail(rw, 503, `This node is not a swarm manager. Use "swarmctl init" or "swarmctl join" to connect this node to swarm and try again.`)
 		return
 	}
@@ -114,6 +119,12 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 		w.serveServices(rw, r, parts[1:])
 	case "tasks":
 		w.serveTasks(rw, r, parts[1:])
+	case "secrets":
+		w.serveSecrets(rw, r, parts[1:])
+	case "configs":
+		w.serveConfigs(rw, r, parts[1:])
+	case "networks":
+		w.serveNetworks(rw, r, parts[1:])
 	case "swarmctl":
 		w.explain(rw, strings.Join(parts[1:], "/"))
 	default:
@@ -465,7 +476,8 @@ func (w *world) logs(rw http.ResponseWriter, r *http.Request, s swarm.Service) {
 	}
 }
 
-// change is what a session's "world" lines do: "outdated N", "inactive".
+// change is what a session's "world" lines do: "outdated N", "inactive",
+// "input TEXT".
 func (w *world) change(words []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -474,6 +486,8 @@ func (w *world) change(words []string) {
 		w.outdated, _ = strconv.Atoi(words[1])
 	case "inactive":
 		w.state = swarm.LocalNodeStateInactive
+	case "input":
+		w.input = strings.Join(words[1:], " ")
 	case "down":
 		w.nodes[1].Status.State = swarm.NodeStateDown
 	}

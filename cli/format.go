@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -68,6 +70,29 @@ type listing struct {
 	quietly string            // the template with -q
 }
 
+// labelled gives a row Docker's {{.Label "key"}}.
+type labelled map[string]string
+
+// Label is the value of a label, or empty.
+func (l labelled) Label(key string) string { return l[key] }
+
+// joinLabels is the LABELS column.
+func joinLabels(labels map[string]string) string {
+	list := make([]string, 0, len(labels))
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		list = append(list, k+"="+labels[k])
+	}
+	return strings.Join(list, ",")
+}
+
+// heads are a table's column heads by field.
+type heads map[string]string
+
+// Label is the head of a label's column: the last part of its key.
+func (heads) Label(key string) string {
+	return strings.NewReplacer("-", " ", "_", " ").Replace(key[strings.LastIndex(key, ".")+1:])
+}
+
 // print writes the list as --format and -q ask.
 func (c *call) print(l listing) error {
 	format := c.flags.str("format")
@@ -117,7 +142,7 @@ func writeRows(w io.Writer, l listing, format string, isTable bool) error {
 		return err
 	}
 	var header bytes.Buffer
-	if err := head.Funcs(headerFuncs).Execute(&header, l.headers); err != nil {
+	if err := head.Funcs(headerFuncs).Execute(&header, heads(l.headers)); err != nil {
 		return fmt.Errorf("template parsing error: %w", err)
 	}
 	fmt.Fprintln(tabs, header.String())

@@ -64,7 +64,7 @@ func play(w *world, addr, session string) string {
 			continue
 		}
 		var out, errs bytes.Buffer
-		code := w.app().Run(w.context(), append([]string{"--socket", addr}, words...), strings.NewReader(""), &out, &errs)
+		code := w.app().Run(w.context(), append([]string{"--socket", addr}, words...), strings.NewReader(w.input), &out, &errs)
 		text := prefixed("out", out.String()) + prefixed("err", errs.String())
 		b.WriteString(strings.ReplaceAll(text, addr, "ADDR"))
 		fmt.Fprintf(&b, "exit %d\n", code)

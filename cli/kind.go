@@ -35,6 +35,8 @@ func parser[T any](f func(string) (T, error)) func(string) (any, error) {
 func asIs(s string) (string, error) { return s, nil }
 
 var (
+	mapKind      = kind{"map", true, parser(asIs)}
+	stringsKind  = kind{"strings", true, parser(asIs)}
 	boolKind     = kind{"", false, parser(strconv.ParseBool)}
 	stringKind   = kind{"string", false, parser(asIs)}
 	listKind     = kind{"list", true, parser(asIs)}

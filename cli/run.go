@@ -203,6 +203,8 @@ func checkArgs(v verb, args []string, path []string, c *cli.Command) error {
 		want = "accepts no arguments"
 	case n >= v.min && (v.max < 0 || n <= v.max):
 		return nil
+	case v.max > v.min && v.min > 0:
+		want = fmt.Sprintf("requires at least %d and at most %d %s", v.min, v.max, plural("argument", v.max))
 	case v.min == v.max:
 		want = fmt.Sprintf("requires %d %s", v.min, plural("argument", v.min))
 	case n < v.min:

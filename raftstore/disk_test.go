@@ -16,6 +16,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
 // faulty is a disk that can be full, or broken.
@@ -193,6 +194,9 @@ func TestNothingSecretLiesOnDiskInPlain(t *testing.T) {
 	n := c.leader()
 	_, err := n.Propose(c.ctx(), createService("s1", secret))
 	c.ok(err)
+	kept := &api.Secret{ID: "k", Spec: api.SecretSpec{Data: []byte(secret)}}
+	_, err = n.Propose(c.ctx(), state.Command{Ops: []state.Op{{PutSecret: kept}}})
+	c.ok(err)
 	c.ok(n.raft.Snapshot().Error())
 	_, err = n.Propose(c.ctx(), createService("s2", secret+"2"))
 	c.ok(err)
@@ -213,7 +217,8 @@ func TestNothingSecretLiesOnDiskInPlain(t *testing.T) {
 		t.Errorf("only %d files", files)
 	}
 	c.start("a")
-	if c.leader().View().ServiceByName(secret+"2") == nil {
+	v := c.leader().View()
+	if v.ServiceByName(secret+"2") == nil || string(v.Secret("k").Spec.Data) != secret {
 		t.Error("lost")
 	}
 }

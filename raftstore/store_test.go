@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
 func TestOneManagerLeadsAtOnceAndKeepsItsStateOverARestart(t *testing.T) {
@@ -286,6 +288,9 @@ func TestANewManagerCatchesUpFromASnapshot(t *testing.T) {
 		_, err := n.Propose(c.ctx(), createService(name, name))
 		c.ok(err)
 	}
+	large := &api.Config{ID: "c", Spec: api.ConfigSpec{Data: bytes.Repeat([]byte("x"), 1000<<10)}} // one entry of a megabyte
+	_, err := n.Propose(c.ctx(), state.Command{Ops: []state.Op{{PutConfig: large}, {CreateNetwork: &api.Network{ID: "n"}}}})
+	c.ok(err)
 	rc := n.raft.ReloadableConfig()
 	rc.TrailingLogs = 1
 	c.ok(n.raft.ReloadConfig(rc))
@@ -299,7 +304,8 @@ func TestANewManagerCatchesUpFromASnapshot(t *testing.T) {
 	c.stopAll()
 	c.start("a")
 	c.start("b")
-	if c.leader().View().ServiceByName("web0") == nil {
+	v := c.leader().View()
+	if v.ServiceByName("web0") == nil || v.Network("n") == nil || !bytes.Equal(v.Config("c").Spec.Data, large.Spec.Data) {
 		t.Error("the snapshot was not restored")
 	}
 }

@@ -71,7 +71,7 @@ func newCluster(req swarm.InitRequest, set settings) (boot, *identity.Identity, 
 		cluster: &api.Cluster{
 			ID: clusterID, Spec: spec, RootCert: certPEM, RootKey: keyPEM,
 			WorkerToken: identity.NewToken(certPEM), ManagerToken: identity.NewToken(certPEM),
-			GossipKeys: [][]byte{newGossipKey()},
+			GossipKeys: [][]byte{newGossipKey()}, AddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize,
 		},
 		node: &api.Node{
 			ID:          id.NodeID,

@@ -14,7 +14,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -135,26 +134,6 @@ func TestARegistryThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
 	wantError(t, err, errdefs.IsUnavailable, "the registry did not answer within 100ms")
 }
 
-func TestNetworksOfTheHostPassThroughOverlaysDoNot(t *testing.T) {
-	mux := engine(t)
-	mux.HandleFunc("POST /v1.41/networks/create", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		if !strings.Contains(string(body), `"Name":"n1"`) {
-			t.Errorf("the engine got %s", body)
-		}
-		w.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(w, `{"Id":"net1"}`)
-	})
-	c := start(t, mux)
-	res, err := c.docker.NetworkCreate(t.Context(), "n1", network.CreateOptions{Driver: "bridge"})
-	c.must(err)
-	if res.ID != "net1" {
-		t.Errorf("network %q", res.ID)
-	}
-	_, err = c.docker.NetworkCreate(t.Context(), "n2", network.CreateOptions{Driver: "overlay"})
-	wantError(t, err, errdefs.IsNotImplemented, `network "n2": not supported yet: networks that span hosts come with a later version of swarmctl`)
-}
-
 func TestEventsOfTheEngineAndOfTheClusterInOneStream(t *testing.T) {
 	mux := engine(t)
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
@@ -179,6 +158,32 @@ func TestEventsOfTheEngineAndOfTheClusterInOneStream(t *testing.T) {
 	c.must(c.docker.ServiceRemove(t.Context(), "web"))
 	if m := <-all; m.Type != "service" || m.Action != "remove" {
 		t.Errorf("service event: %+v", m)
+	}
+}
+
+func TestEventsOfSecretsConfigsAndNetworks(t *testing.T) {
+	c, _ := withNetworks(t)
+	res, err := http.Get(c.url + "/events?filters=" + url.QueryEscape(`{"scope":["swarm"],"type":["secret","config","network"]}`)) // the headers say that it listens
+	c.must(err)
+	defer res.Body.Close()
+	all := json.NewDecoder(res.Body)
+
+	id := c.secret("key", "TOPSECRET")
+	c.must(c.docker.SecretUpdate(t.Context(), id, swarm.Version{Index: 1}, swarm.SecretSpec{Annotations: swarm.Annotations{Name: "key"}}))
+	c.must(c.docker.SecretRemove(t.Context(), "key"))
+	_, err = c.docker.ConfigCreate(t.Context(), swarm.ConfigSpec{Annotations: swarm.Annotations{Name: "file"}, Data: []byte("x")})
+	c.must(err)
+	c.network("back", overlay())
+	c.must(c.docker.NetworkRemove(t.Context(), "back"))
+	for _, want := range []string{
+		"secret create id1 map[name:key]", "secret update id1 map[name:key]", "secret remove id1 map[name:key]", "config create id2 map[name:file]",
+		"network create id3 map[name:back type:overlay]", "network remove id3 map[name:back type:overlay]",
+	} {
+		var m events.Message
+		c.must(all.Decode(&m))
+		if got := fmt.Sprint(m.Type, " ", m.Action, " ", m.Actor.ID, " ", m.Actor.Attributes); got != want || m.Scope != "swarm" {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

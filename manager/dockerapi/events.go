@@ -141,7 +141,7 @@ func includeEvent(f filters.Args, m events.Message) bool {
 				return false
 			}
 		case "scope":
-		case "node", "service", "task":
+		case "node", "service", "task", "secret", "config", "network":
 			if !f.FuzzyMatch(key, m.Actor.ID) && !f.FuzzyMatch(key, m.Actor.Attributes["name"]) || key != string(m.Type) {
 				return false
 			}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,7 +93,8 @@ type cluster struct {
 	api     *dockerapi.API
 	docker  *client.Client
 	url     string
-	forward []string // what was forwarded
+	forward []string     // what was forwarded
+	leader  http.Handler // who answers it, or nil for an empty list
 }
 
 // start serves the API with the local engine answered by engine; nil is an
@@ -105,19 +107,23 @@ func start(t *testing.T, engine http.Handler) *cluster {
 	if engine != nil {
 		c.engines.addr["node1"] = serve(t, engine)
 	}
-	ids := 0
+	var ids atomic.Int64
 	a, err := dockerapi.New(dockerapi.Config{
 		Node: c.node, Store: c.store, Tunnel: c.engines, Version: "v0.test", LogPatience: 200 * time.Millisecond, RegistryPatience: 100 * time.Millisecond,
 		DialEngine: func(ctx context.Context) (net.Conn, error) { return c.engines.Engine(ctx, "node1") },
 		Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c.forward = append(c.forward, r.Method+" "+r.URL.RequestURI())
+			if c.leader != nil {
+				c.leader.ServeHTTP(w, r)
+				return
+			}
 			_, _ = fmt.Fprint(w, "[]")
 		}),
 		Explain: func(_ *state.View, t *api.Task) []api.NodeReason {
 			return []api.NodeReason{{Node: "node1", Hostname: "h1", Reasons: []api.Reason{{Rule: "resources", Text: "has no room for " + string(t.ID)}}}}
 		},
-		NewToken: func([]byte) string { ids++; return fmt.Sprintf("token%d", ids) },
-		NewID:    func() string { ids++; return fmt.Sprintf("id%d", ids) },
+		NewToken: func([]byte) string { return fmt.Sprintf("token%d", ids.Add(1)) },
+		NewID:    func() string { return fmt.Sprintf("id%d", ids.Add(1)) },
 	})
 	c.must(err)
 	c.api = a

@@ -31,6 +31,15 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 			return taskAttributes(e.View, p)
 		}))
 	}
+	for _, p := range e.Secrets {
+		out = append(out, message(events.SecretEventType, p, now, secretAttributes))
+	}
+	for _, p := range e.Configs {
+		out = append(out, message(events.ConfigEventType, p, now, configAttributes))
+	}
+	for _, p := range e.Networks {
+		out = append(out, message(events.NetworkEventType, p, now, networkAttributes))
+	}
 	return out
 }
 
@@ -136,4 +145,19 @@ func taskAttributes(view *state.View, p state.Pair[api.Task]) (string, api.Meta,
 		change(attributes, "desired", b.Desired.String(), t.Desired.String())
 	}
 	return string(t.ID), t.Meta, attributes
+}
+
+func secretAttributes(p state.Pair[api.Secret]) (string, api.Meta, map[string]string) {
+	s := current(p)
+	return string(s.ID), s.Meta, map[string]string{"name": s.Spec.Name}
+}
+
+func configAttributes(p state.Pair[api.Config]) (string, api.Meta, map[string]string) {
+	c := current(p)
+	return string(c.ID), c.Meta, map[string]string{"name": c.Spec.Name}
+}
+
+func networkAttributes(p state.Pair[api.Network]) (string, api.Meta, map[string]string) {
+	n := current(p)
+	return string(n.ID), n.Meta, map[string]string{"name": n.Spec.Name, "type": api.DriverOverlay}
 }

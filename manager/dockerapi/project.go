@@ -18,9 +18,10 @@ func clusterInfo(c *api.Cluster) swarm.ClusterInfo {
 	spec := c.Spec
 	spec.Name = clusterName
 	spec.Labels = notNil(spec.Labels)
+	_, size := c.Pool()
 	return swarm.ClusterInfo{
 		ID: c.ID, Meta: c.Meta, Spec: spec, TLSInfo: tlsInfo(c.RootCert),
-		DefaultAddrPool: nil, SubnetSize: 24, DataPathPort: dataPathPort,
+		DefaultAddrPool: c.AddrPool, SubnetSize: size, DataPathPort: dataPathPort,
 	}
 }
 

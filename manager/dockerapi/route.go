@@ -60,12 +60,8 @@ const (
 func ownerOf(path string) owner {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
-	case "_ping", "version", "info", "events", "distribution":
+	case "_ping", "version", "info", "events", "distribution", "networks":
 		return ownerNode
-	case "networks":
-		if rest == "create" || nodeNetwork(rest) {
-			return ownerNode
-		}
 	case "swarm":
 		switch rest {
 		case "init", "join", "leave":
@@ -145,11 +141,18 @@ func (a *API) nodeRoutes() http.Handler {
 		"GET /info":                   a.info,
 		"GET /events":                 a.events,
 		"GET /distribution/{name...}": a.distribution,
-		"POST /networks/create":       a.networkCreate,
-		"GET /networks/{id}":          a.networkInspect,
 		"POST /swarm/init":            a.swarmInit,
 		"POST /swarm/join":            a.swarmJoin,
 		"POST /swarm/leave":           a.swarmLeave,
+
+		"GET /networks":                  a.hostNetworkList,
+		"POST /networks/create":          a.hostNetworkCreate,
+		"POST /networks/prune":           a.hostNetworkPrune,
+		"GET /networks/{id}":             a.networkInspect,
+		"DELETE /networks/{id}":          a.ofNetwork(a.hostNetworkDelete),
+		"POST /networks/{id}/connect":    a.ofNetwork(a.hostNetworkConnect),
+		"POST /networks/{id}/disconnect": a.ofNetwork(a.hostNetworkConnect),
+		"/networks/":                     a.toEngine,
 	})
 }
 
@@ -173,12 +176,20 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /tasks/{id}":                  a.taskInspect,
 		"GET /tasks/{id}/logs":             a.taskLogs,
 		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
-		"GET /secrets":                     emptyList,
-		"GET /secrets/{id}":                noSuch("secret"),
-		"POST /secrets/create":             notYet("secrets"),
-		"GET /configs":                     emptyList,
-		"GET /configs/{id}":                noSuch("config"),
-		"POST /configs/create":             notYet("configs"),
+		"GET /swarmctl/networks":           a.networkList,
+		"POST /swarmctl/networks/create":   a.networkCreate,
+		"POST /swarmctl/networks/prune":    a.networkPrune,
+		"DELETE /swarmctl/networks/{id}":   a.networkDelete,
+		"GET /secrets":                     a.secretList,
+		"POST /secrets/create":             a.secretCreate,
+		"GET /secrets/{id}":                a.secretInspect,
+		"POST /secrets/{id}/update":        a.secretUpdate,
+		"DELETE /secrets/{id}":             a.secretDelete,
+		"GET /configs":                     a.configList,
+		"POST /configs/create":             a.configCreate,
+		"GET /configs/{id}":                a.configInspect,
+		"POST /configs/{id}/update":        a.configUpdate,
+		"DELETE /configs/{id}":             a.configDelete,
 	})
 }
 
@@ -191,26 +202,6 @@ func routes(table map[string]handler) http.Handler {
 		return api.Errorf(api.CodeNotFound, "page not found")
 	}))
 	return mux
-}
-
-// emptyList answers the list of what this version does not have.
-func emptyList(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parseFilters(r, "id", "label", "name", "names"); err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, []string{})
-}
-
-func noSuch(kind string) handler {
-	return func(_ http.ResponseWriter, r *http.Request) error {
-		return api.Errorf(api.CodeNotFound, "%s %s not found", kind, r.PathValue("id"))
-	}
-}
-
-func notYet(kind string) handler {
-	return func(http.ResponseWriter, *http.Request) error {
-		return api.Errorf(api.CodeUnsupported, "not supported yet: %s come with a later version of swarmctl", kind)
-	}
 }
 
 // read returns the view that a request reads: one that has seen every write

@@ -55,7 +55,7 @@ func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readSpec reads the spec of a request in the shape in which it is stored.
-func readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec, error) {
+func (a *API) readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec, error) {
 	var spec api.ServiceSpec
 	if err := readJSON(w, r, &spec); err != nil {
 		return spec, err
@@ -64,11 +64,27 @@ func readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec, error) {
 		spec.Name = namesgenerator.GetRandomName(0)
 	}
 	servicespec.Normalise(&spec)
+	a.nameNetworks(spec.TaskTemplate.Networks)
+	a.nameNetworks(spec.Networks) //nolint:staticcheck // deprecated, and still sent
 	return spec, servicespec.Validate(&spec)
 }
 
+// nameNetworks puts names in the place of IDs: that services have networks is
+// still refused, and people know a network by its name.
+func (a *API) nameNetworks(list []swarm.NetworkAttachmentConfig) {
+	view := a.cfg.Store.View()
+	for i := range list {
+		if view == nil {
+			return
+		}
+		if n := view.Network(api.NetworkID(list[i].Target)); n != nil {
+			list[i].Target = n.Spec.Name
+		}
+	}
+}
+
 func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
-	spec, err := readSpec(w, r)
+	spec, err := a.readSpec(w, r)
 	if err != nil {
 		return err
 	}
@@ -99,7 +115,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if rollback != "" && rollback != "none" && rollback != "previous" {
 		return api.Errorf(api.CodeInvalid, "unrecognized rollback option %s: use previous or none", rollback)
 	}
-	spec, err := readSpec(w, r)
+	spec, err := a.readSpec(w, r)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func hideTimes(v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, field := range v {
-			if k == "CreatedAt" || k == "UpdatedAt" || k == "Timestamp" {
+			if k == "Created" || k == "CreatedAt" || k == "UpdatedAt" || k == "Timestamp" {
 				v[k] = "T"
 			}
 			hideTimes(field)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
+	"github.com/swarmctl/swarmctl/network/ipam"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -43,8 +44,8 @@ func checkInit(req *swarm.InitRequest) error {
 	if req.AutoLockManagers || req.Spec.EncryptionConfig.AutoLockManagers {
 		return errAutoLock
 	}
-	if len(req.DefaultAddrPool) > 0 {
-		return api.Errorf(api.CodeUnsupported, "not supported yet: address pools come with overlay networks, in a later version of swarmctl")
+	if _, err := ipam.NewPool((&api.Cluster{AddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize}).Pool()); err != nil {
+		return err
 	}
 	if req.DataPathPort != 0 && req.DataPathPort != dataPathPort {
 		return api.Errorf(api.CodeUnsupported, "not supported yet: a data path port other than %d", dataPathPort)

@@ -1,7 +1,6 @@
 package dockerapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,11 +9,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
-
-	"github.com/swarmctl/swarmctl/api"
 )
 
 const (
@@ -133,25 +129,6 @@ func (a *API) distribution(w http.ResponseWriter, r *http.Request) error {
 		return engineDown(err)
 	})
 	slow.ServeHTTP(w, r.WithContext(ctx))
-	return nil
-}
-
-// networkCreate passes a network of the host through, and refuses those that
-// would span hosts: the engine's own refusal would send people the wrong way.
-func (a *API) networkCreate(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return api.Errorf(api.CodeInvalid, "read the request: %s", err)
-	}
-	var req network.CreateRequest
-	if json.Unmarshal(body, &req) == nil && (req.Driver == "overlay" || req.Scope == "swarm") {
-		return api.Errorf(api.CodeUnsupported, "network %q: not supported yet: networks that span hosts come with a later version of swarmctl", req.Name)
-	}
-	if v := apiVersion(r); v != "" {
-		r.URL.Path = "/v" + v + r.URL.Path
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	a.engine.ServeHTTP(w, r)
 	return nil
 }
 

@@ -84,6 +84,18 @@ func (x *tx) apply(op Op) error {
 		x.reportTasks(op.ReportTasks)
 	case op.DeleteTasks != nil:
 		x.deleteTasks(op.DeleteTasks)
+	case op.PutSecret != nil:
+		return x.putSecret(op.PutSecret)
+	case op.DeleteSecret != nil:
+		return x.deleteSecret(op.DeleteSecret.ID)
+	case op.PutConfig != nil:
+		return x.putConfig(op.PutConfig)
+	case op.DeleteConfig != nil:
+		return x.deleteConfig(op.DeleteConfig.ID)
+	case op.CreateNetwork != nil:
+		return x.createNetwork(op.CreateNetwork)
+	case op.DeleteNetwork != nil:
+		return x.deleteNetwork(op.DeleteNetwork.ID)
 	default:
 		return api.Errorf(api.CodeInvalid, "command has an operation this program does not know: upgrade it")
 	}

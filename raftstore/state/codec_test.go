@@ -3,7 +3,9 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,6 +115,26 @@ func anyCommand(t *rapid.T) Command {
 			return Op{ReportTasks: []Report{{Task: task, Status: api.TaskStatus{State: taskState.Draw(t, "reported"), At: t0}}}}
 		}),
 		rapid.Just(Op{DeleteTasks: []api.TaskID{task}}),
+		rapid.Custom(func(t *rapid.T) Op {
+			s := &api.Secret{ID: api.SecretID(id.Draw(t, "secret")), Meta: meta}
+			s.Spec.Name, s.Spec.Data = id.Draw(t, "name"), []byte(id.Draw(t, "data"))
+			return Op{PutSecret: s}
+		}),
+		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteSecret: &DeleteSecret{api.SecretID(id.Draw(t, "secret"))}} }),
+		rapid.Custom(func(t *rapid.T) Op {
+			c := &api.Config{ID: api.ConfigID(id.Draw(t, "config")), Meta: meta}
+			c.Spec.Name, c.Spec.Data = id.Draw(t, "name"), []byte(id.Draw(t, "data"))
+			return Op{PutConfig: c}
+		}),
+		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteConfig: &DeleteConfig{api.ConfigID(id.Draw(t, "config"))}} }),
+		rapid.Custom(func(t *rapid.T) Op {
+			n := &api.Network{ID: api.NetworkID(id.Draw(t, "network")), VXLAN: []uint32{rapid.Uint32Range(1, 3).Draw(t, "vxlan")}}
+			n.Spec.Name = id.Draw(t, "name")
+			subnet := rapid.SampledFrom([]string{"10.0.0.0/24", "10.0.0.128/25", "10.0.1.0/24", "fd00::/64", "nonsense"})
+			n.IPAM.Configs = []swarm.IPAMConfig{{Subnet: subnet.Draw(t, "subnet")}}
+			return Op{CreateNetwork: n}
+		}),
+		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteNetwork: &DeleteNetwork{api.NetworkID(id.Draw(t, "network"))}} }),
 	)
 	return Command{At: t0.Add(time.Second), Ops: rapid.SliceOfN(op, 1, 3).Draw(t, "ops")}
 }
@@ -196,6 +218,20 @@ func checkLaws(t *rapid.T, v *View) {
 			t.Fatalf("spec %s/%d is nobody's", spec.ServiceID, spec.Version)
 		}
 	}
+	checkSpaces(t, v)
+}
+
+// checkSpaces checks that no two networks share a name, an address or an identifier.
+func checkSpaces(t *rapid.T, v *View) {
+	networks := slices.Collect(v.Networks())
+	for i, a := range networks {
+		for _, b := range networks[:i] {
+			p, q := netip.MustParsePrefix(a.IPAM.Configs[0].Subnet), netip.MustParsePrefix(b.IPAM.Configs[0].Subnet)
+			if a.Spec.Name == b.Spec.Name || p.Overlaps(q) || a.VXLAN[0] == b.VXLAN[0] {
+				t.Fatalf("networks %+v and %+v", a, b)
+			}
+		}
+	}
 }
 
 func TestManyBatchesJoin(t *testing.T) {
@@ -252,8 +288,42 @@ func TestAViewStaysAsItWasWhileWritersGoOn(t *testing.T) {
 	}
 }
 
+func theSecret() *api.Secret {
+	return &api.Secret{ID: "s", Spec: api.SecretSpec{Annotations: swarm.Annotations{Name: "key"}, Data: []byte{0, 0xff}}}
+}
+
+func theNetwork() *api.Network {
+	n := &api.Network{ID: "n", VXLAN: []uint32{4097}}
+	n.Spec.Name = "back"
+	n.IPAM.Configs = []swarm.IPAMConfig{{Subnet: "10.0.1.0/24", Gateway: "10.0.1.1"}}
+	return n
+}
+
+// What was stored is what comes back, after the log and a snapshot, to the byte of a secret.
+func TestObjectsSurviveTheLogAndASnapshot(t *testing.T) {
+	config := &api.Config{ID: "c", Spec: api.ConfigSpec{Annotations: swarm.Annotations{Name: "file"}, Data: []byte{7, 0}, Templating: &swarm.Driver{Name: "golang"}}}
+	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutSecret: theSecret()}, {PutConfig: config}, {CreateNetwork: theNetwork()}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands, err := DecodeBatch(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New()
+	if err := s.Apply(1, commands)[0].Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*View{s.View(), restoredCopy(t, s).View()} {
+		if diff := cmp.Diff(theSecret().Spec, v.Secret("s").Spec) + cmp.Diff(config.Spec, v.Config("c").Spec) +
+			cmp.Diff(theNetwork().IPAM, v.Network("n").IPAM) + cmp.Diff(theNetwork().VXLAN, v.Network("n").VXLAN); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
 func FuzzDecodeBatch(f *testing.F) {
-	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: webService()}, {AssignTasks: []Assign{{Task: "t", Node: "n"}}}}}})
+	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: webService()}, {AssignTasks: []Assign{{Task: "t", Node: "n"}}}, {PutSecret: theSecret()}, {CreateNetwork: theNetwork()}}}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -273,7 +343,7 @@ func FuzzDecodeBatch(f *testing.F) {
 
 func FuzzRestore(f *testing.F) {
 	s := New()
-	s.Apply(1, []Command{{At: t0, Ops: []Op{{PutService: webService()}, {PutNode: &api.Node{ID: "n"}}}}})
+	s.Apply(1, []Command{{At: t0, Ops: []Op{{PutService: webService()}, {PutNode: &api.Node{ID: "n"}}, {PutSecret: theSecret()}, {CreateNetwork: theNetwork()}}}})
 	f.Add(snapshotOf(f, s))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := New()

@@ -24,7 +24,8 @@ type Command struct {
 //
 // Objects that are put carry the version they replace in Meta.Version.Index:
 // 0 creates (a conflict if the ID or name is taken), another number must be
-// the current version (else: outdated). Operations on lists of tasks are
+// the current version (else: outdated). Of a secret or a config that exists, a
+// put changes the labels and nothing else. Operations on lists of tasks are
 // tolerant: an entry that no longer applies (the task is gone, has moved on)
 // is passed over and named in Result.Stale.
 type Op struct {
@@ -40,6 +41,12 @@ type Op struct {
 	DesireTasks     []Desire         `cbor:"10,keyasint,omitempty"`
 	ReportTasks     []Report         `cbor:"11,keyasint,omitempty"`
 	DeleteTasks     []api.TaskID     `cbor:"12,keyasint,omitempty"`
+	PutSecret       *api.Secret      `cbor:"13,keyasint,omitempty"`
+	DeleteSecret    *DeleteSecret    `cbor:"14,keyasint,omitempty"`
+	PutConfig       *api.Config      `cbor:"15,keyasint,omitempty"`
+	DeleteConfig    *DeleteConfig    `cbor:"16,keyasint,omitempty"`
+	CreateNetwork   *api.Network     `cbor:"17,keyasint,omitempty"`
+	DeleteNetwork   *DeleteNetwork   `cbor:"18,keyasint,omitempty"`
 }
 
 // ObserveNode records what is observed of a node; nil fields stay as they are.
@@ -83,6 +90,21 @@ type SetUpdateStatus struct {
 // leave the store when their nodes have stopped them.
 type DeleteService struct {
 	ID api.ServiceID `cbor:"1,keyasint"`
+}
+
+// DeleteSecret removes a secret that no service uses.
+type DeleteSecret struct {
+	ID api.SecretID `cbor:"1,keyasint"`
+}
+
+// DeleteConfig removes a config that no service uses.
+type DeleteConfig struct {
+	ID api.ConfigID `cbor:"1,keyasint"`
+}
+
+// DeleteNetwork removes a network that no service uses.
+type DeleteNetwork struct {
+	ID api.NetworkID `cbor:"1,keyasint"`
 }
 
 // Assign gives a waiting task its node.

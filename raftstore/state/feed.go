@@ -23,6 +23,9 @@ type Event struct {
 	Nodes    []Pair[api.Node]
 	Services []Pair[api.Service]
 	Tasks    []Pair[api.Task]
+	Secrets  []Pair[api.Secret]
+	Configs  []Pair[api.Config]
+	Networks []Pair[api.Network]
 
 	next *link
 }
@@ -95,7 +98,7 @@ func (c *Cursor) TryNext() (*Event, bool) {
 }
 
 func (e *Event) empty() bool {
-	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks) == 0
+	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks)+len(e.Secrets)+len(e.Configs)+len(e.Networks) == 0
 }
 
 func (e *Event) add(x *tx) {
@@ -103,4 +106,7 @@ func (e *Event) add(x *tx) {
 	e.Nodes = append(e.Nodes, x.nodes...)
 	e.Services = append(e.Services, x.services...)
 	e.Tasks = append(e.Tasks, x.tasks...)
+	e.Secrets = append(e.Secrets, x.secrets...)
+	e.Configs = append(e.Configs, x.configs...)
+	e.Networks = append(e.Networks, x.networks...)
 }

@@ -111,6 +111,16 @@ func parseOp(t *testing.T, words []string) Op {
 		s.Spec.Name = plain[1]
 		s.Spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{Image: args["image"]}
 		s.Spec.Labels = map[string]string{"label": args["label"]}
+		c := s.Spec.TaskTemplate.ContainerSpec
+		if id := args["secret"]; id != "" {
+			c.Secrets = []*swarm.SecretReference{{SecretID: id}}
+		}
+		if id := args["config"]; id != "" {
+			c.Configs = []*swarm.ConfigReference{{ConfigID: id}}
+		}
+		if id := args["network"]; id != "" {
+			s.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: id}}
+		}
 		return Op{PutService: s}
 	case "rm-service":
 		return Op{DeleteService: &DeleteService{ID: api.ServiceID(plain[0])}}
@@ -131,8 +141,44 @@ func parseOp(t *testing.T, words []string) Op {
 	case "rm-task":
 		return Op{DeleteTasks: []api.TaskID{api.TaskID(plain[0])}}
 	}
+	if op, ok := parseObject(words[0], plain, args, meta); ok {
+		return op
+	}
 	t.Fatalf("unknown operation %q", words)
 	return Op{}
+}
+
+// parseObject reads an operation on a secret, a config or a network.
+func parseObject(verb string, plain []string, args map[string]string, meta api.Meta) (Op, bool) {
+	named := func(i int) swarm.Annotations {
+		return swarm.Annotations{Name: plain[i], Labels: map[string]string{"label": args["label"]}}
+	}
+	switch verb {
+	case "secret":
+		return Op{PutSecret: &api.Secret{ID: api.SecretID(plain[0]), Meta: meta, Spec: api.SecretSpec{Annotations: named(1), Data: []byte(args["data"])}}}, true
+	case "rm-secret":
+		return Op{DeleteSecret: &DeleteSecret{ID: api.SecretID(plain[0])}}, true
+	case "config":
+		return Op{PutConfig: &api.Config{ID: api.ConfigID(plain[0]), Meta: meta, Spec: api.ConfigSpec{Annotations: named(1), Data: []byte(args["data"])}}}, true
+	case "rm-config":
+		return Op{DeleteConfig: &DeleteConfig{ID: api.ConfigID(plain[0])}}, true
+	case "rm-network":
+		return Op{DeleteNetwork: &DeleteNetwork{ID: api.NetworkID(plain[0])}}, true
+	case "network":
+	default:
+		return Op{}, false
+	}
+	n := &api.Network{ID: api.NetworkID(plain[0]), Spec: api.NetworkSpec{Annotations: named(1)}}
+	for i, subnet := range plain[2:] {
+		n.IPAM.Configs = append(n.IPAM.Configs, swarm.IPAMConfig{Subnet: subnet})
+		id, _ := strconv.ParseUint(args["vxlan"], 10, 32)
+		n.VXLAN = append(n.VXLAN, uint32(id)+uint32(i))
+	}
+	if args["asked"] == "yes" {
+		n.Spec.IPAMOptions = &n.IPAM
+		n.Spec.DriverConfiguration = &swarm.Driver{Options: map[string]string{api.OptionVXLAN: args["vxlan"]}}
+	}
+	return Op{CreateNetwork: n}, true
 }
 
 func tell(out *strings.Builder, e *Event) {
@@ -144,6 +190,15 @@ func tell(out *strings.Builder, e *Event) {
 	}
 	for _, p := range e.Tasks {
 		fmt.Fprintf(out, " task%s", sign(p, func(t *api.Task) any { return t.ID }))
+	}
+	for _, p := range e.Secrets {
+		fmt.Fprintf(out, " secret%s", sign(p, func(s *api.Secret) any { return s.Spec.Name }))
+	}
+	for _, p := range e.Configs {
+		fmt.Fprintf(out, " config%s", sign(p, func(c *api.Config) any { return c.Spec.Name }))
+	}
+	for _, p := range e.Networks {
+		fmt.Fprintf(out, " network%s", sign(p, func(n *api.Network) any { return n.Spec.Name }))
 	}
 }
 
@@ -169,5 +224,14 @@ func dump(out *strings.Builder, v *View) {
 	}
 	for t := range v.Tasks() {
 		fmt.Fprintf(out, "task %s node %q spec %d desired %s is %s\n", t.ID, t.NodeID, t.SpecVersion, t.Desired, t.Status.State)
+	}
+	for s := range v.Secrets() {
+		fmt.Fprintf(out, "secret %s version %d data %q label %q\n", s.Spec.Name, s.Meta.Version.Index, s.Spec.Data, s.Spec.Labels["label"])
+	}
+	for c := range v.Configs() {
+		fmt.Fprintf(out, "config %s version %d data %q label %q\n", c.Spec.Name, c.Meta.Version.Index, c.Spec.Data, c.Spec.Labels["label"])
+	}
+	for n := range v.Networks() {
+		fmt.Fprintf(out, "network %s version %d subnets %v vxlan %v\n", n.Spec.Name, n.Meta.Version.Index, n.IPAM.Configs, n.VXLAN)
 	}
 }

@@ -22,6 +22,9 @@ type row struct {
 	Spec    *api.SpecVersion `cbor:"5,keyasint,omitempty"`
 	Task    *api.Task        `cbor:"6,keyasint,omitempty"`
 	End     bool             `cbor:"7,keyasint,omitempty"`
+	Secret  *api.Secret      `cbor:"8,keyasint,omitempty"`
+	Config  *api.Config      `cbor:"9,keyasint,omitempty"`
+	Network *api.Network     `cbor:"10,keyasint,omitempty"`
 }
 
 // WriteTo streams the view as a snapshot: a format byte, then rows.
@@ -50,6 +53,9 @@ func (v *View) rows() iter.Seq[row] {
 		each(&ok, yield, v.Services(), func(s *api.Service) row { return row{Service: s} })
 		each(&ok, yield, all[api.SpecVersion](v, tableSpecs, byID), func(s *api.SpecVersion) row { return row{Spec: s} })
 		each(&ok, yield, v.Tasks(), func(t *api.Task) row { return row{Task: t} })
+		each(&ok, yield, v.Secrets(), func(s *api.Secret) row { return row{Secret: s} })
+		each(&ok, yield, v.Configs(), func(c *api.Config) row { return row{Config: c} })
+		each(&ok, yield, v.Networks(), func(n *api.Network) row { return row{Network: n} })
 		if ok {
 			yield(row{End: true})
 		}
@@ -107,6 +113,12 @@ func (s *State) load(dec *cbor.Decoder) (index uint64, err error) {
 			x.put(tableSpecs, r.Spec)
 		case r.Task != nil:
 			x.put(tableTasks, r.Task)
+		case r.Secret != nil:
+			x.put(tableSecrets, r.Secret)
+		case r.Config != nil:
+			x.put(tableConfigs, r.Config)
+		case r.Network != nil:
+			x.put(tableNetworks, r.Network)
 		case r.End:
 			x.txn.Commit()
 			return index, nil

@@ -16,6 +16,9 @@ const (
 	tableServices = "services"
 	tableSpecs    = "specs"
 	tableTasks    = "tasks"
+	tableSecrets  = "secrets"
+	tableConfigs  = "configs"
+	tableNetworks = "networks"
 
 	byID      = "id"
 	byName    = "name"
@@ -88,6 +91,15 @@ var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 		many(bySlot, func(t *api.Task) []byte { return slotKey(t.ServiceID, t.Slot) }),
 		many(byNode, nodeKey),
 		many(byWaiting, waitingKey)),
+	tableSecrets: table(tableSecrets,
+		unique(byID, func(s *api.Secret) []byte { return key(s.ID) }),
+		unique(byName, func(s *api.Secret) []byte { return key(s.Spec.Name) })),
+	tableConfigs: table(tableConfigs,
+		unique(byID, func(c *api.Config) []byte { return key(c.ID) }),
+		unique(byName, func(c *api.Config) []byte { return key(c.Spec.Name) })),
+	tableNetworks: table(tableNetworks,
+		unique(byID, func(n *api.Network) []byte { return key(n.ID) }),
+		unique(byName, func(n *api.Network) []byte { return key(n.Spec.Name) })),
 }}
 
 func table(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {

@@ -21,6 +21,9 @@ type tx struct {
 	nodes    []Pair[api.Node]
 	services []Pair[api.Service]
 	tasks    []Pair[api.Task]
+	secrets  []Pair[api.Secret]
+	configs  []Pair[api.Config]
+	networks []Pair[api.Network]
 }
 
 // view reads what the command has done so far.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -75,6 +76,35 @@ func (v *View) NodeTasks(id api.NodeID) iter.Seq[*api.Task] {
 // WaitingTasks yields the tasks that wait for the scheduler, grouped by service.
 func (v *View) WaitingTasks() iter.Seq[*api.Task] { return all[api.Task](v, tableTasks, byWaiting) }
 
+// Secret returns the secret, or nil.
+func (v *View) Secret(id api.SecretID) *api.Secret {
+	return first[api.Secret](v, tableSecrets, byID, key(id))
+}
+
+// Secrets yields all secrets in the order of their names.
+func (v *View) Secrets() iter.Seq[*api.Secret] { return all[api.Secret](v, tableSecrets, byName) }
+
+// Config returns the config, or nil.
+func (v *View) Config(id api.ConfigID) *api.Config {
+	return first[api.Config](v, tableConfigs, byID, key(id))
+}
+
+// Configs yields all configs in the order of their names.
+func (v *View) Configs() iter.Seq[*api.Config] { return all[api.Config](v, tableConfigs, byName) }
+
+// Network returns the network, or nil.
+func (v *View) Network(id api.NetworkID) *api.Network {
+	return first[api.Network](v, tableNetworks, byID, key(id))
+}
+
+// NetworkByName returns the network of that name, or nil.
+func (v *View) NetworkByName(name string) *api.Network {
+	return first[api.Network](v, tableNetworks, byName, key(name))
+}
+
+// Networks yields all networks in the order of their names.
+func (v *View) Networks() iter.Seq[*api.Network] { return all[api.Network](v, tableNetworks, byName) }
+
 // FindNode returns the node that ref names: an ID, a hostname, or the
 // beginning of an ID, in that order of precedence, as Docker's CLI has it.
 // Errors: not found; ambiguous, with the number of matches.
@@ -97,19 +127,22 @@ func (v *View) FindNode(ref string) (*api.Node, error) {
 // FindService returns the service that ref names: an ID, a name, or the
 // beginning of an ID. Errors: as FindNode.
 func (v *View) FindService(ref string) (*api.Service, error) {
-	if s := v.Service(api.ServiceID(ref)); s != nil {
-		return s, nil
-	}
-	if s := v.ServiceByName(ref); s != nil {
-		return s, nil
-	}
-	var prefixed []*api.Service
-	for s := range v.Services() {
-		if strings.HasPrefix(string(s.ID), ref) {
-			prefixed = append(prefixed, s)
-		}
-	}
-	return pick("service", ref, nil, prefixed)
+	return find[api.Service](v, tableServices, "service", ref)
+}
+
+// FindSecret returns the secret that ref names, as FindService does.
+func (v *View) FindSecret(ref string) (*api.Secret, error) {
+	return find[api.Secret](v, tableSecrets, "secret", ref)
+}
+
+// FindConfig returns the config that ref names, as FindService does.
+func (v *View) FindConfig(ref string) (*api.Config, error) {
+	return find[api.Config](v, tableConfigs, "config", ref)
+}
+
+// FindNetwork returns the network that ref names, as FindService does.
+func (v *View) FindNetwork(ref string) (*api.Network, error) {
+	return find[api.Network](v, tableNetworks, "network", ref)
 }
 
 // FindTask returns the task that ref names: an ID or the beginning of one, or
@@ -141,6 +174,16 @@ func (v *View) TaskName(t *api.Task) string {
 	spec := api.ServiceSpec{}
 	spec.Name = string(t.ServiceID)
 	return api.TaskName(&spec, t)
+}
+
+// find looks in a table that has names: ref is an ID, a name, or the beginning of an ID.
+func find[T any](v *View, table, kind, ref string) (*T, error) {
+	for _, index := range []string{byID, byName} {
+		if obj := first[T](v, table, index, key(ref)); obj != nil {
+			return obj, nil
+		}
+	}
+	return pick(kind, ref, nil, slices.Collect(where[T](v, table, byID+"_prefix", []byte(ref))))
 }
 
 func pick[T any](kind, ref string, named, prefixed []*T) (*T, error) {

@@ -66,14 +66,17 @@ func notYet(format string, args ...any) error {
 	return api.Errorf(api.CodeUnsupported, "not supported yet: "+format, args...)
 }
 
-func checkName(s *api.ServiceSpec) error {
+func checkName(s *api.ServiceSpec) error { return CheckName(s.Name) }
+
+// CheckName holds the rules for the names of services and networks.
+func CheckName(name string) error {
 	switch {
-	case s.Name == "":
+	case name == "":
 		return invalid("meta: name must be provided")
-	case !dnsName.MatchString(s.Name):
-		return invalid("name must be valid as a DNS name component: %q is not: use letters, digits, - and _", s.Name)
-	case len(s.Name) > maxName:
-		return invalid("name must be %d characters or fewer: %q has %d", maxName, s.Name, len(s.Name))
+	case !dnsName.MatchString(name):
+		return invalid("name must be valid as a DNS name component: %q is not: use letters, digits, - and _", name)
+	case len(name) > maxName:
+		return invalid("name must be %d characters or fewer: %q has %d", maxName, name, len(name))
 	}
 	return nil
 }

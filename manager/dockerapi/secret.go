@@ -1,0 +1,149 @@
+package dockerapi
+
+import (
+	"bytes"
+	"net/http"
+	"regexp"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// Docker Swarm's bounds.
+const (
+	maxSecret      = 500 << 10
+	maxConfig      = 1000 << 10
+	maxContentName = 64
+)
+
+var contentName = regexp.MustCompile(`^[a-zA-Z0-9]+(?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?$`)
+
+func (a *API) secretList(w http.ResponseWriter, r *http.Request) error {
+	f, err := parseFilters(r, "id", "label", "name", "names")
+	if err != nil {
+		return err
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	list := []swarm.Secret{}
+	for s := range view.Secrets() {
+		if matchContent(f, string(s.ID), s.Spec.Annotations) {
+			list = append(list, projectSecret(s))
+		}
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// matchContent applies the filters of secrets and configs.
+func matchContent(f filters.Args, id string, a swarm.Annotations) bool {
+	return prefixMatch(f, "id", id) && prefixMatch(f, "name", a.Name) && labelMatch(f, "label", a.Labels) && f.ExactMatch("names", a.Name)
+}
+
+// projectSecret leaves the data out: nobody but the tasks ever reads it.
+func projectSecret(s *api.Secret) swarm.Secret {
+	out := swarm.Secret{ID: string(s.ID), Meta: s.Meta, Spec: s.Spec}
+	out.Spec.Labels, out.Spec.Data = notNil(out.Spec.Labels), nil
+	return out
+}
+
+func (a *API) secretInspect(w http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	s, err := view.FindSecret(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, projectSecret(s))
+}
+
+func (a *API) secretCreate(w http.ResponseWriter, r *http.Request) error {
+	var spec api.SecretSpec
+	if err := readJSON(w, r, &spec); err != nil {
+		return err
+	}
+	if err := checkSecret(&spec); err != nil {
+		return err
+	}
+	s := &api.Secret{ID: api.SecretID(a.cfg.NewID()), Spec: spec}
+	if err := a.propose(r, state.Op{PutSecret: s}); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, swarm.SecretCreateResponse{ID: string(s.ID)})
+}
+
+func checkSecret(s *api.SecretSpec) error {
+	if s.Driver != nil {
+		return api.Errorf(api.CodeUnsupported, "secret drivers (%q) are not supported: create the secret with its data", s.Driver.Name)
+	}
+	return checkContent("secret", s.Annotations, s.Data, maxSecret, s.Templating)
+}
+
+// checkContent holds the rules that secrets and configs share.
+func checkContent(kind string, a swarm.Annotations, data []byte, limit int, templating *swarm.Driver) error {
+	switch {
+	case a.Name == "":
+		return api.Errorf(api.CodeInvalid, "name must be provided")
+	case len(a.Name) > maxContentName || !contentName.MatchString(a.Name):
+		return api.Errorf(api.CodeInvalid, "invalid name, only %d [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]", maxContentName)
+	case len(data) == 0 || len(data) >= limit:
+		return api.Errorf(api.CodeInvalid, "%s data must be larger than 0 and less than %d bytes", kind, limit)
+	case templating != nil && templating.Name != "" && templating.Name != "golang":
+		return api.Errorf(api.CodeInvalid, "unknown template driver %q: use golang", templating.Name)
+	}
+	return nil
+}
+
+func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
+	version, err := queryVersion(r, "secret")
+	if err != nil {
+		return err
+	}
+	var spec api.SecretSpec
+	if err := readJSON(w, r, &spec); err != nil {
+		return err
+	}
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	old, err := view.FindSecret(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if spec.Name != old.Spec.Name || spec.Data != nil && !bytes.Equal(spec.Data, old.Spec.Data) {
+		return errLabelsOnly
+	}
+	next := &api.Secret{ID: old.ID, Spec: api.SecretSpec{Annotations: spec.Annotations}}
+	next.Meta.Version.Index = version
+	return a.propose(r, state.Op{PutSecret: next})
+}
+
+var errLabelsOnly = api.Errorf(api.CodeInvalid, "only updates to Labels are allowed")
+
+func (a *API) secretDelete(w http.ResponseWriter, r *http.Request) error {
+	view, err := a.read(r)
+	if err != nil {
+		return err
+	}
+	s, err := view.FindSecret(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return a.deleted(w, r, state.Op{DeleteSecret: &state.DeleteSecret{ID: s.ID}})
+}
+
+// deleted answers a removal as Docker's API does, without content.
+func (a *API) deleted(w http.ResponseWriter, r *http.Request, op state.Op) error {
+	if err := a.propose(r, op); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,126 @@
+package dockerapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
+)
+
+// post sends JSON and returns the status and the body of the answer.
+func (c *cluster) post(path, body string) string {
+	c.Helper()
+	res, err := http.Post(c.url+path, "application/json", strings.NewReader(body))
+	c.must(err)
+	defer res.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(res.Body)
+	c.must(err)
+	return fmt.Sprint(res.StatusCode, " ", strings.TrimSpace(b.String()))
+}
+
+func (c *cluster) secret(name, data string) string {
+	c.Helper()
+	res, err := c.docker.SecretCreate(c.Context(), swarm.SecretSpec{Annotations: swarm.Annotations{Name: name, Labels: map[string]string{"a": "b"}}, Data: []byte(data)})
+	c.must(err)
+	return res.ID
+}
+
+func TestASecretIsKeptAndNeverTold(t *testing.T) {
+	c := start(t, engine(t))
+	id := c.secret("key", "TOPSECRET")
+	if got := c.store.View().Secret(api.SecretID(id)); string(got.Spec.Data) != "TOPSECRET" {
+		t.Fatalf("stored: %+v", got)
+	}
+	said := c.get("/secrets") + c.get("/secrets/key") + c.get("/info")
+	c.must(c.docker.SecretUpdate(t.Context(), id, swarm.Version{Index: 1}, swarm.SecretSpec{Annotations: swarm.Annotations{Name: "key", Labels: map[string]string{"x": "y"}}}))
+	said += c.get("/secrets/key")
+	if strings.Contains(said, "TOPSECRET") || strings.Contains(said, "VE9QU0VDUkVU") || strings.Contains(said, "Data") {
+		t.Errorf("the secret is told: %s", said)
+	}
+	s, _, err := c.docker.SecretInspectWithRaw(t.Context(), id[:2])
+	c.must(err)
+	if s.ID != id || s.Spec.Labels["x"] != "y" || s.Version.Index != 2 || len(s.Spec.Labels) != 1 {
+		t.Errorf("after the update: %+v", s)
+	}
+	if got := c.store.View().Secret(api.SecretID(id)); string(got.Spec.Data) != "TOPSECRET" {
+		t.Errorf("the update lost the data")
+	}
+}
+
+func TestAConfigIsShownWithItsData(t *testing.T) {
+	c := start(t, nil)
+	res, err := c.docker.ConfigCreate(t.Context(), swarm.ConfigSpec{Annotations: swarm.Annotations{Name: "file"}, Data: []byte("hello"), Templating: &swarm.Driver{Name: "golang"}})
+	c.must(err)
+	got, _, err := c.docker.ConfigInspectWithRaw(t.Context(), "file")
+	c.must(err)
+	want := swarm.ConfigSpec{Annotations: swarm.Annotations{Name: "file", Labels: map[string]string{}}, Data: []byte("hello"), Templating: &swarm.Driver{Name: "golang"}}
+	if diff := cmp.Diff(want, got.Spec); diff != "" || got.ID != res.ID {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRefusedSecretsAndConfigs(t *testing.T) {
+	c := start(t, nil)
+	c.secret("key", "x")
+	c.post("/configs/create", `{"Name":"key","Data":"eA=="}`)
+	spec := func(name string, size int) string {
+		data, err := json.Marshal(swarm.SecretSpec{Annotations: swarm.Annotations{Name: name}, Data: make([]byte, size)})
+		c.must(err)
+		return string(data)
+	}
+	const badName = `400 {"message":"invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]"}`
+	for _, tt := range []struct{ path, body, want string }{
+		{"/secrets/create", spec("key", 1), `409 {"message":"secret key already exists"}`},
+		{"/configs/create", spec("key", 1), `409 {"message":"config key already exists"}`},
+		{"/secrets/create", spec("", 1), `400 {"message":"name must be provided"}`},
+		{"/secrets/create", spec("a b", 1), badName},
+		{"/secrets/create", spec(".a", 1), badName},
+		{"/secrets/create", spec(strings.Repeat("a", 65), 1), badName},
+		{"/secrets/create", spec("empty", 0), `400 {"message":"secret data must be larger than 0 and less than 512000 bytes"}`},
+		{"/secrets/create", spec("large", 512000), `400 {"message":"secret data must be larger than 0 and less than 512000 bytes"}`},
+		{"/configs/create", spec("large", 1024000), `400 {"message":"config data must be larger than 0 and less than 1024000 bytes"}`},
+		{"/secrets/create", `{"Name":"d","Driver":{"Name":"vault"}}`, `501 {"message":"secret drivers (\"vault\") are not supported: create the secret with its data"}`},
+		{"/secrets/create", `{"Name":"t","Data":"eA==","Templating":{"Name":"mustache"}}`, `400 {"message":"unknown template driver \"mustache\": use golang"}`},
+		{"/secrets/key/update?version=1", `{"Name":"other"}`, `400 {"message":"only updates to Labels are allowed"}`},
+		{"/secrets/key/update?version=1", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
+		{"/secrets/key/update?version=9", `{"Name":"key"}`, `409 {"message":"secret id1: update out of sequence: it has changed since it was read; read it again and retry"}`},
+		{"/secrets/key/update", `{"Name":"key"}`, `400 {"message":"invalid secret version \"\": give the version that the secret had when it was read"}`},
+		{"/secrets/none/update?version=1", `{"Name":"none"}`, `404 {"message":"secret none not found"}`},
+		{"/configs/key/update?version=2", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
+	} {
+		if got := c.post(tt.path, tt.body); got != tt.want {
+			t.Errorf("%s %.60s:\n got %s\nwant %s", tt.path, tt.body, got, tt.want)
+		}
+	}
+	if got := c.post("/configs/create", spec("whole", 1023999)); !strings.HasPrefix(got, "201 ") {
+		t.Errorf("a config as large as one may be: %s", got)
+	}
+}
+
+func TestWhatServicesUseStays(t *testing.T) {
+	c := start(t, nil)
+	id := c.secret("key", "x")
+	use := func(name string) {
+		s := &api.Service{ID: api.ServiceID(name), Spec: serviceSpec(name)}
+		s.Spec.TaskTemplate.ContainerSpec.Secrets = []*swarm.SecretReference{{SecretID: id, SecretName: "key"}}
+		c.apply(state.Op{PutService: s})
+	}
+	use("web")
+	wantError(t, c.docker.SecretRemove(t.Context(), "key"), errdefs.IsInvalidArgument, "secret 'key' is in use by the following service: web")
+	use("api")
+	wantError(t, c.docker.SecretRemove(t.Context(), "key"), errdefs.IsInvalidArgument, "secret 'key' is in use by the following services: api, web")
+	c.must(c.docker.ServiceRemove(t.Context(), "web"))
+	c.must(c.docker.ServiceRemove(t.Context(), "api"))
+	c.must(c.docker.SecretRemove(t.Context(), "key"))
+	wantError(t, c.docker.SecretRemove(t.Context(), "key"), errdefs.IsNotFound, "secret key not found")
+}

@@ -1,0 +1,158 @@
+package ipam
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+)
+
+// The identifiers of VXLAN have 24 bits. Docker Swarm counts from 4097 on and
+// has its ingress network under 4096.
+const (
+	firstVXLAN = 4097
+	lastVXLAN  = 1<<24 - 1
+)
+
+// Taken is what networks have already.
+type Taken struct {
+	Subnets []netip.Prefix
+	VXLAN   []uint32
+}
+
+// TakenBy collects what networks have.
+func TakenBy(networks iter.Seq[*api.Network]) Taken {
+	var t Taken
+	for n := range networks {
+		for _, c := range n.IPAM.Configs {
+			if s, err := netip.ParsePrefix(c.Subnet); err == nil {
+				t.Subnets = append(t.Subnets, s)
+			}
+		}
+		t.VXLAN = append(t.VXLAN, n.VXLAN...)
+	}
+	return t
+}
+
+// Allot gives a network its subnets, gateways and identifiers: those that its
+// spec asks for, and free ones for the rest. What is asked for is checked for
+// sense, not for being free: that is the state's to judge.
+func (p Pool) Allot(n *api.Network, taken Taken) error {
+	var asked []swarm.IPAMConfig
+	if n.Spec.IPAMOptions != nil {
+		asked = n.Spec.IPAMOptions.Configs
+		n.IPAM.Driver = n.Spec.IPAMOptions.Driver
+	}
+	n.IPAM.Configs = nil
+	if len(asked) == 0 {
+		subnet, err := p.next(taken.Subnets)
+		if err != nil {
+			return err
+		}
+		asked = []swarm.IPAMConfig{{Subnet: subnet.String()}}
+	}
+	for _, c := range asked {
+		config, err := complete(c)
+		if err != nil {
+			return err
+		}
+		n.IPAM.Configs = append(n.IPAM.Configs, config)
+	}
+	var err error
+	n.VXLAN, err = identifiers(n, taken.VXLAN)
+	return err
+}
+
+// complete checks one subnet and gives it a gateway where it has none.
+func complete(c swarm.IPAMConfig) (swarm.IPAMConfig, error) {
+	subnet, err := netip.ParsePrefix(c.Subnet)
+	switch {
+	case c.Subnet == "":
+		return c, api.Errorf(api.CodeInvalid, "ipam configuration: a range or a gateway is of no use without the subnet that it is in")
+	case err != nil:
+		return c, api.Errorf(api.CodeInvalid, "Invalid subnet %[1]s : invalid CIDR address: %[1]s", c.Subnet)
+	case !subnet.Addr().Is4():
+		return c, api.Errorf(api.CodeUnsupported, "not supported yet: IPv6 subnets (%s) in networks that span hosts", c.Subnet)
+	case subnet.Bits() > 30:
+		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s has no room for a gateway and a container: use /30 or larger", c.Subnet)
+	}
+	subnet = subnet.Masked()
+	c.Subnet = subnet.String()
+	from := subnet
+	if c.Range != "" {
+		if from, err = netip.ParsePrefix(c.Range); err != nil || from.Bits() < subnet.Bits() || !subnet.Contains(from.Addr()) {
+			return c, api.Errorf(api.CodeInvalid, "ipam configuration: invalid range %s: it is no part of subnet %s", c.Range, subnet)
+		}
+		c.Range = from.Masked().String()
+	}
+	if c.Gateway == "" {
+		c.Gateway = firstHost(subnet, from).String()
+		return c, nil
+	}
+	gateway, err := netip.ParseAddr(c.Gateway)
+	if err != nil || !usable(subnet, gateway) {
+		return c, api.Errorf(api.CodeInvalid, "ipam configuration: invalid gateway %s: it is no address of a host in subnet %s", c.Gateway, subnet)
+	}
+	return c, nil
+}
+
+// firstHost is the first address of a part of a subnet that a host may have.
+func firstHost(subnet, part netip.Prefix) netip.Addr {
+	a := part.Masked().Addr()
+	if !usable(subnet, a) {
+		return a.Next()
+	}
+	return a
+}
+
+// usable reports whether a host may have an address: neither the subnet's own
+// nor the one for all of its hosts.
+func usable(subnet netip.Prefix, a netip.Addr) bool {
+	return a.Is4() && subnet.Contains(a) && a != subnet.Addr() && a != addr(last(subnet))
+}
+
+// identifiers are the VXLAN identifiers of a network, one a subnet: those that
+// its driver's options ask for, or the lowest that are free.
+func identifiers(n *api.Network, taken []uint32) ([]uint32, error) {
+	if d := n.Spec.DriverConfiguration; d != nil && d.Options[api.OptionVXLAN] != "" {
+		return parseIdentifiers(d.Options[api.OptionVXLAN], len(n.IPAM.Configs))
+	}
+	taken = slices.Sorted(slices.Values(taken))
+	ids, next := make([]uint32, 0, len(n.IPAM.Configs)), uint32(firstVXLAN)
+	for range n.IPAM.Configs {
+		for _, t := range taken {
+			if t == next {
+				next++
+			}
+		}
+		if next > lastVXLAN {
+			return nil, api.Errorf(api.CodeUnavailable, "no VXLAN id is left for a network: remove networks that nobody uses")
+		}
+		ids = append(ids, next)
+		next++
+	}
+	return ids, nil
+}
+
+func parseIdentifiers(list string, subnets int) ([]uint32, error) {
+	var ids []uint32
+	for text := range strings.SplitSeq(list, ",") {
+		id, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || id == 0 || id > lastVXLAN {
+			return nil, api.Errorf(api.CodeInvalid, "invalid vxlan id value %q passed: give a number from 1 to %d", text, lastVXLAN)
+		}
+		if slices.Contains(ids, uint32(id)) {
+			return nil, api.Errorf(api.CodeInvalid, "VXLAN id %d is given twice: every subnet needs its own", id)
+		}
+		ids = append(ids, uint32(id))
+	}
+	if len(ids) != subnets {
+		return nil, api.Errorf(api.CodeInvalid, "%d VXLAN ids are given for %d subnets: give one each", len(ids), subnets)
+	}
+	return ids, nil
+}
