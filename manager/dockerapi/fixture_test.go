@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,7 +93,8 @@ type cluster struct {
 	api     *dockerapi.API
 	docker  *client.Client
 	url     string
-	forward []string // what was forwarded
+	forward []string     // what was forwarded
+	later   atomic.Int64 // nanoseconds by which the API's clock is ahead
 }
 
 // start serves the API with the local engine answered by engine; nil is an
@@ -116,6 +118,7 @@ func start(t *testing.T, engine http.Handler) *cluster {
 		Explain: func(_ *state.View, t *api.Task) []api.NodeReason {
 			return []api.NodeReason{{Node: "node1", Hostname: "h1", Reasons: []api.Reason{{Rule: "resources", Text: "has no room for " + string(t.ID)}}}}
 		},
+		Now:      func() time.Time { return time.Now().Add(time.Duration(c.later.Load())) },
 		NewToken: func([]byte) string { ids++; return fmt.Sprintf("token%d", ids) },
 		NewID:    func() string { ids++; return fmt.Sprintf("id%d", ids) },
 	})
