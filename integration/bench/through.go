@@ -52,15 +52,26 @@ func (b *bench) through(ctx context.Context) error {
 			}},
 		} {
 			for who, c := range map[string]*client.Client{ours: node.API, direct: node.Docker} {
-				start := time.Now()
+				start, used := time.Now(), b.used(node)
 				if err := m.f(ctx, c); err != nil {
 					return fmt.Errorf("%s: %w", who, err)
 				}
 				b.results.add(m.line, who, time.Since(start).Seconds())
+				now := b.used(node)
+				progress("  %.2f s of a core for the engine, %.2f s for our daemon", now[0]-used[0], now[1]-used[1])
 			}
 		}
 	}
 	return b.sweep(ctx)
+}
+
+// used is what the engine and our daemon have used of the CPU, in seconds.
+func (b *bench) used(node *cluster.Node) (used [2]float64) {
+	for i, pid := range []int{node.EnginePID(), node.DaemonPID()} {
+		t, _ := cpuTime(pid) // a process that has gone is another's failure
+		used[i] = t.Seconds()
+	}
+	return used
 }
 
 func repeat(f func() error) error {

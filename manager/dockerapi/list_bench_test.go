@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,8 +109,9 @@ func BenchmarkList(b *testing.B) {
 		{"services=3000", "services", `{}`, 3000},
 	} {
 		b.Run(tt.name, func(b *testing.B) {
-			get := overUnix(b, &memStore{State: crowded(b, tt.services)})
-			path := tt.list + "?status=true&filters=" + url.QueryEscape(tt.filters)
+			noEngine := func(context.Context) (net.Conn, error) { return nil, errors.New("no engine here") }
+			get := overUnix(b, onUnix(b, leader(b, crowded(b, tt.services), noEngine)))
+			path := "/v1.41/" + tt.list + "?status=true&filters=" + url.QueryEscape(tt.filters)
 			b.SetBytes(get(path))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -122,43 +121,17 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// overUnix serves the API on a unix socket, as the daemon does. What it returns
-// asks for a path and reads the answer to its end.
-func overUnix(tb testing.TB, store *memStore) func(path string) int64 {
+// leader is an API over a state, and nothing else.
+func leader(tb testing.TB, st *state.State, engine func(context.Context) (net.Conn, error)) *dockerapi.API {
 	tb.Helper()
-	socket := filepath.Join(tb.TempDir(), "api.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	a, err := dockerapi.New(dockerapi.Config{
-		Node: &fakeNode{role: dockerapi.Leader}, Store: store, Tunnel: &fakeEngines{}, Forward: http.NotFoundHandler(),
-		DialEngine: func(context.Context) (net.Conn, error) { return nil, errors.New("no engine here") },
-		Explain:    func(*state.View, *api.Task) []api.NodeReason { return nil },
-		NewToken:   func([]byte) string { return "" },
+		Node: &fakeNode{role: dockerapi.Leader}, Store: &memStore{State: st}, Tunnel: &fakeEngines{}, Forward: http.NotFoundHandler(),
+		DialEngine: engine, Explain: func(*state.View, *api.Task) []api.NodeReason { return nil }, NewToken: func([]byte) string { return "" },
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server := &http.Server{Handler: a}
-	go func() { _ = server.Serve(l) }()
-	tb.Cleanup(func() { _ = server.Close() })
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	tb.Cleanup(client.CloseIdleConnections)
-	return func(path string) int64 {
-		res, err := client.Get("http://docker/v1.41/" + path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		defer res.Body.Close()
-		n, err := io.Copy(io.Discard, res.Body)
-		if err != nil || res.StatusCode != http.StatusOK {
-			tb.Fatal(res.Status, err)
-		}
-		return n
-	}
+	return a
 }
 
 // A list is its objects, as each reads by itself.

@@ -19,7 +19,7 @@ import (
 // (attach, exec, BuildKit's sessions). Where dial fails, the answer is 503 with
 // what explain makes of the error.
 func NewProxy(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger, explain func(error) string) http.Handler {
-	return &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = "http", "docker"
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it is: the other end judges it
@@ -35,6 +35,11 @@ func NewProxy(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger
 			writeError(w, api.Errorf(api.CodeUnavailable, "%s", explain(err)))
 		},
 	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		paced := &pacedWriter{ResponseWriter: w}
+		defer paced.end()
+		proxy.ServeHTTP(paced, r)
+	})
 }
 
 // streamBuffer is how much of an answer is handed on at once: what has come,
