@@ -93,9 +93,10 @@ func run(ctx context.Context, opt options) error {
 }
 
 // rounds is how often a row is measured: those that look at something for
-// minutes are looked at once.
+// minutes, or repeat what they do by themselves, are looked at once.
 func rounds(row string, n int) int {
-	if row == rowIdle || row == rowHog {
+	switch row {
+	case rowIdle, rowHog, rowList, rowPass:
 		return 1
 	}
 	return n

@@ -21,9 +21,11 @@ const (
 	rowCable  = "cable"
 	rowIdle   = "idle"
 	rowHog    = "hog"
+	rowList   = "list"
+	rowPass   = "through"
 )
 
-var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowHog}
+var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowList, rowPass, rowHog}
 
 var (
 	lineCreate  = line{"50 replicas created until all run", "s", "<= 1.1 x direct"}
@@ -42,7 +44,9 @@ var (
 )
 
 var lines = []line{lineCreate, lineWorker, lineWrite, lineLeader, lineKill, lineCable, lineCableL,
-	lineDown, lineElect, lineMgrRSS, lineMgrCPU, lineWorkRSS, lineWorkCPU}
+	lineDown, lineElect, lineMgrRSS, lineMgrCPU, lineWorkRSS, lineWorkCPU,
+	lineFill, lineTasks, lineTasksF, lineMore, lineMoreF, lineServices, lineServiceF, lineNode, lineLs, linePs,
+	lineLogs, linePings, linePss}
 
 const (
 	many     = 50 // replicas of row create
@@ -70,7 +74,7 @@ func (b *bench) row(ctx context.Context, name string) error {
 	}
 	return map[string]func(context.Context) error{
 		rowCreate: b.create, rowIdle: b.idle, rowKill: b.kill, rowWorker: b.workerOff,
-		rowLeader: b.leaderOff, rowCable: b.cable, rowHog: b.hog,
+		rowLeader: b.leaderOff, rowCable: b.cable, rowHog: b.hog, rowList: b.list, rowPass: b.through,
 	}[name](ctx)
 }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -12,8 +13,9 @@ import (
 )
 
 const (
-	ourSocket = "/run/swarmctl/swarmctl.sock"
-	daemonLog = "swarmctl"
+	ourSocket    = "/run/swarmctl/swarmctl.sock"
+	engineSocket = "/run/docker.sock"
+	daemonLog    = "swarmctl"
 )
 
 // Node is a host that is, or may become, a member of the cluster.
@@ -71,6 +73,10 @@ func (n *Node) StartDaemon(ctx context.Context) error {
 // containers live on.
 func (n *Node) KillDaemon() { n.daemon.Kill() }
 
+// SignalDaemon sends the node's daemon a signal that ends it, and returns when
+// it has ended.
+func (n *Node) SignalDaemon(s os.Signal) { n.daemon.Signal(s) }
+
 // DaemonPID is the daemon's process as seen outside the host; 0 where there is none.
 func (n *Node) DaemonPID() int {
 	if n.daemon == nil {
@@ -92,6 +98,16 @@ func (n *Node) CLI(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return n.Run(ctx, append([]string{n.c.tools.Swarmctl}, args...)...)
+}
+
+// DockerCLI runs Docker's own CLI inside the node, against the cluster's API
+// there, and returns what it printed.
+func (n *Node) DockerCLI(ctx context.Context, args ...string) (string, error) {
+	socket := ourSocket
+	if n.c.kind != Ours {
+		socket = engineSocket
+	}
+	return n.Run(ctx, append([]string{"docker", "--host", "unix://" + socket}, args...)...)
 }
 
 func (n *Node) init(ctx context.Context) error {

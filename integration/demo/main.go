@@ -6,16 +6,20 @@
 //	demo [serve] [--listen :8080] [--healthy-after D] [--exit-after D] [--exit-code N]
 //	demo health [URL]         for a health check: exit code 0 if URL answers with 200
 //	demo sleep                does nothing until it is told to stop
+//	demo lines N              writes N lines of 100 bytes
 //	demo image TAG...         writes the image to standard output
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -31,6 +35,8 @@ func main() {
 		err = health(args[1])
 	case "sleep":
 		<-ctx.Done()
+	case "lines":
+		err = writeLines(os.Stdout, args[1])
 	case "image":
 		err = writeImage(os.Stdout, os.Args[2:])
 	default:
@@ -69,6 +75,18 @@ func serve(ctx context.Context, args []string) error {
 		os.Exit(*exitCode)
 	}
 	return nil
+}
+
+func writeLines(w io.Writer, number string) error {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	for i := range n {
+		_, _ = fmt.Fprintf(out, "%099d\n", i) // an error stays with out
+	}
+	return out.Flush()
 }
 
 // after is time.After, except that zero means never.

@@ -1,6 +1,8 @@
 package dockerapi
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -8,15 +10,14 @@ import (
 
 // API is the http.Handler of the daemon's socket.
 type API struct {
-	cfg     Config
-	engine  http.Handler // the pass-through
-	client  *http.Client // our own questions to the engine
-	node    http.Handler // what each node answers for itself
-	cluster http.Handler // what the leader answers
+	cfg      Config
+	engine   http.Handler // the pass-through
+	registry http.Handler // the pass-through to where only so long is waited
+	client   *http.Client // our own questions to the engine
+	node     http.Handler // what each node answers for itself
+	cluster  http.Handler // what the leader answers
 
-	// lastPing holds the headers of the engine's last answer to a ping: what
-	// the API can do, told also while the engine is down.
-	lastPing atomic.Pointer[http.Header]
+	lastPing atomic.Pointer[enginePing]
 }
 
 // New returns the API.
@@ -25,9 +26,10 @@ func New(cfg Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		cfg:    cfg,
-		engine: NewProxy(cfg.DialEngine, cfg.Log, engineDown),
-		client: &http.Client{Transport: newTransport(cfg.DialEngine)},
+		cfg:      cfg,
+		engine:   NewProxy(cfg.DialEngine, cfg.Log, engineDown),
+		registry: NewProxy(cfg.DialEngine, cfg.Log, cfg.registryDown),
+		client:   &http.Client{Transport: newEngineTransport(cfg.DialEngine)},
 	}
 	a.node, a.cluster = a.nodeRoutes(), a.clusterRoutes()
 	return a, nil
@@ -35,4 +37,11 @@ func New(cfg Config) (*API, error) {
 
 func engineDown(err error) string {
 	return fmt.Sprintf("the container engine of this node does not answer (is Docker running?): %v", err)
+}
+
+func (c *Config) registryDown(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("the registry did not answer within %s", c.RegistryPatience)
+	}
+	return engineDown(err)
 }

@@ -95,6 +95,7 @@ type cluster struct {
 	url     string
 	forward []string     // what was forwarded
 	leader  http.Handler // who answers it, or nil for an empty list
+	later   atomic.Int64 // nanoseconds by which the API's clock is ahead
 }
 
 // start serves the API with the local engine answered by engine; nil is an
@@ -122,6 +123,7 @@ func start(t *testing.T, engine http.Handler) *cluster {
 		Explain: func(_ *state.View, t *api.Task) []api.NodeReason {
 			return []api.NodeReason{{Node: "node1", Hostname: "h1", Reasons: []api.Reason{{Rule: "resources", Text: "has no room for " + string(t.ID)}}}}
 		},
+		Now:      func() time.Time { return time.Now().Add(time.Duration(c.later.Load())) },
 		NewToken: func([]byte) string { return fmt.Sprintf("token%d", ids.Add(1)) },
 		NewID:    func() string { return fmt.Sprintf("id%d", ids.Add(1)) },
 	})

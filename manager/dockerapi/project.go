@@ -149,6 +149,11 @@ func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 
 // projectTask gives a task the spec that it runs, which it does not carry.
 func projectTask(view *state.View, t *api.Task) swarm.Task {
+	return projectTaskOf(view.SpecOf(t), t)
+}
+
+// projectTaskOf is projectTask where the task's spec is known.
+func projectTaskOf(spec *api.SpecVersion, t *api.Task) swarm.Task {
 	out := swarm.Task{
 		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), NodeID: string(t.NodeID),
 		Annotations:  swarm.Annotations{Labels: map[string]string{}},
@@ -158,7 +163,7 @@ func projectTask(view *state.View, t *api.Task) swarm.Task {
 	if note := t.RestartNote(); note != "" && out.Status.Err == "" {
 		out.Status.Err = note // the one column of "service ps" that says why
 	}
-	if spec := view.SpecOf(t); spec != nil {
+	if spec != nil {
 		out.Spec = spec.Spec.TaskTemplate
 		out.Spec.Runtime = "" // Docker tells it of the service only
 		out.Slot = api.SlotNumber(&spec.Spec, t)

@@ -1,8 +1,10 @@
 package dockerapi
 
 import (
+	"iter"
 	"net/http"
 
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/pkg/namesgenerator"
 
@@ -23,19 +25,26 @@ func (a *API) serviceList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, status := []swarm.Service{}, queryBool(r, "status")
-	for s := range view.Services() {
-		if !prefixMatch(f, "id", string(s.ID)) || !prefixMatch(f, "name", s.Name()) || !labelMatch(f, "label", s.Spec.Labels) ||
-			!f.ExactMatch("mode", servicespec.ModeName(&s.Spec)) || !f.ExactMatch("runtime", string(swarm.RuntimeContainer)) {
-			continue
-		}
+	status := queryBool(r, "status")
+	return writeList(w, chooseServices(view, f), func(b []byte, s *api.Service) ([]byte, error) {
 		out := projectService(s)
 		if status {
 			out.ServiceStatus = serviceStatus(view, s)
 		}
-		list = append(list, out)
+		return appendJSON(b, out)
+	})
+}
+
+// chooseServices yields the services that the filters let through.
+func chooseServices(view *state.View, f filters.Args) iter.Seq[*api.Service] {
+	return func(yield func(*api.Service) bool) {
+		for s := range view.Services() {
+			if prefixMatch(f, "id", string(s.ID)) && prefixMatch(f, "name", s.Name()) && labelMatch(f, "label", s.Spec.Labels) &&
+				f.ExactMatch("mode", servicespec.ModeName(&s.Spec)) && f.ExactMatch("runtime", string(swarm.RuntimeContainer)) && !yield(s) {
+				return
+			}
+		}
 	}
-	return writeJSON(w, http.StatusOK, list)
 }
 
 func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {

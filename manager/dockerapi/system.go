@@ -18,24 +18,25 @@ const (
 	// up an answer that we can give without it.
 	pingPatience = 2 * time.Second
 	infoPatience = 10 * time.Second
+	// pingFresh is for how long the engine's answer to a ping is told again.
+	// It says what the engine can do, which only another engine changes.
+	pingFresh = time.Second
 	// fallbackAPI is the version of the API told while the engine has never answered.
 	fallbackAPI = "1.41"
 )
 
+// enginePing holds the headers of the engine's answer to a ping: what the API
+// can do, told also while the engine is down.
+type enginePing struct {
+	header http.Header
+	at     time.Time
+}
+
 // ping answers what clients negotiate the version with: as the engine, and for
 // it while it is down, so that the swarm half stays in reach.
 func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), pingPatience)
-	defer cancel()
-	if res, err := a.ask(ctx, "/_ping"); err == nil {
-		_ = res.Body.Close()
-		header := http.Header{}
-		for _, k := range []string{"Api-Version", "Builder-Version", "Docker-Experimental", "Ostype", "Server"} {
-			if v := res.Header.Get(k); v != "" {
-				header.Set(k, v)
-			}
-		}
-		a.lastPing.Store(&header)
+	if last := a.lastPing.Load(); last == nil || a.cfg.Now().Sub(last.at) >= pingFresh {
+		a.pingEngine(r.Context())
 	}
 	for k, v := range a.engineHeaders() {
 		w.Header()[k] = v
@@ -49,9 +50,28 @@ func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+func (a *API) pingEngine(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
+	now := a.cfg.Now()
+	res, err := a.ask(ctx, "/_ping")
+	if err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, res.Body) // to its end, so that the connection can be kept
+	_ = res.Body.Close()
+	header := http.Header{}
+	for _, k := range []string{"Api-Version", "Builder-Version", "Docker-Experimental", "Ostype", "Server"} {
+		if v := res.Header.Get(k); v != "" {
+			header.Set(k, v)
+		}
+	}
+	a.lastPing.Store(&enginePing{header, now})
+}
+
 func (a *API) engineHeaders() http.Header {
-	if h := a.lastPing.Load(); h != nil {
-		return *h
+	if last := a.lastPing.Load(); last != nil {
+		return last.header
 	}
 	return http.Header{"Api-Version": {fallbackAPI}, "Docker-Experimental": {"false"}, "Ostype": {"linux"}}
 }
@@ -122,13 +142,7 @@ func (a *API) distribution(w http.ResponseWriter, r *http.Request) error {
 	if v := apiVersion(r); v != "" {
 		r.URL.Path = "/v" + v + r.URL.Path
 	}
-	slow := NewProxy(a.cfg.DialEngine, a.cfg.Log, func(err error) string {
-		if ctx.Err() != nil {
-			return fmt.Sprintf("the registry did not answer within %s", a.cfg.RegistryPatience)
-		}
-		return engineDown(err)
-	})
-	slow.ServeHTTP(w, r.WithContext(ctx))
+	a.registry.ServeHTTP(w, r.WithContext(ctx))
 	return nil
 }
 

@@ -1,8 +1,11 @@
 package dockerapi
 
 import (
+	"cmp"
 	"iter"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
@@ -29,11 +32,7 @@ func (a *API) taskList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list := []swarm.Task{}
-	for t := range tasks {
-		list = append(list, projectTask(view, t))
-	}
-	return writeJSON(w, http.StatusOK, list)
+	return writeList(w, tasks, newTaskRows(view).append)
 }
 
 // chooseTasks yields the tasks that the filters let through. Services and
@@ -55,21 +54,39 @@ func chooseTasks(view *state.View, f filters.Args) (iter.Seq[*api.Task], error) 
 		nodes[n.ID] = true
 	}
 	return func(yield func(*api.Task) bool) {
-		for t := range candidates(view, services) {
-			if (len(nodes) == 0 || nodes[t.NodeID]) && matchTask(view, f, t) && !yield(t) {
+		for t := range candidates(view, f, services, nodes) {
+			if (len(services) == 0 || services[t.ServiceID]) && (len(nodes) == 0 || nodes[t.NodeID]) && matchTask(view, f, t) && !yield(t) {
 				return
 			}
 		}
 	}, nil
 }
 
-func candidates(view *state.View, services map[api.ServiceID]bool) iter.Seq[*api.Task] {
-	if len(services) == 0 {
-		return view.Tasks()
+// candidates yields, by way of the narrowest index that the filters name, all
+// tasks that may pass them. NB: there is none by desired state: tasks are
+// written far more often than they are listed by that alone.
+func candidates(view *state.View, f filters.Args, services map[api.ServiceID]bool, nodes map[api.NodeID]bool) iter.Seq[*api.Task] {
+	switch {
+	case len(services) > 0:
+		return tasksOf(services, view.ServiceTasks)
+	case len(nodes) > 0:
+		return tasksOf(nodes, view.NodeTasks)
+	case f.Contains("label"):
+		labelled := map[api.ServiceID]bool{}
+		for s := range view.Services() {
+			if labelMatch(f, "label", s.Spec.Labels) {
+				labelled[s.ID] = true
+			}
+		}
+		return tasksOf(labelled, view.ServiceTasks)
 	}
+	return view.Tasks()
+}
+
+func tasksOf[ID cmp.Ordered](ids map[ID]bool, tasks func(ID) iter.Seq[*api.Task]) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		for id := range services {
-			for t := range view.ServiceTasks(id) {
+		for _, id := range slices.Sorted(maps.Keys(ids)) {
+			for t := range tasks(id) {
 				if !yield(t) {
 					return
 				}
@@ -85,6 +102,9 @@ func matchTask(view *state.View, f filters.Args, t *api.Task) bool {
 	}
 	if f.Contains("name") && !prefixMatch(f, "name", view.TaskName(t)) {
 		return false
+	}
+	if !f.Contains("label") && !f.Contains("_up-to-date") {
+		return true
 	}
 	service := view.Service(t.ServiceID)
 	if f.Contains("label") && (service == nil || !labelMatch(f, "label", service.Spec.Labels)) {
