@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -114,13 +115,7 @@ func TestTheRootIsReplacedWhileServicesRun(t *testing.T) {
 	}
 
 	l.must(away.StartDaemon(l.ctx))
-	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
-		sw, err := l.Nodes[0].API.SwarmInspect(ctx)
-		if err == nil && sw.RootRotationInProgress {
-			err = fmt.Errorf("the rotation is still in progress")
-		}
-		return err
-	}))
+	l.rotated()
 	l.tls(l.Nodes, "Ready")
 	if root := l.cli(l.Nodes[0], "ca"); root == oldRoot {
 		t.Error("the root is the old one")
@@ -131,14 +126,30 @@ func TestTheRootIsReplacedWhileServicesRun(t *testing.T) {
 	}
 	l.still("web", 0, web)
 
+	gone := joiner.ID
 	l.cli(joiner, "leave")
 	l.refused(joiner, []string{"join", "--token", oldToken, l.Nodes[0].Addr + ":2377"}, "digest")
 	l.must(joiner.Join(l.ctx, l.Nodes[0], false))
+	l.cli(l.leader(), "ca", "--rotate", "--detach") // once more; who has left holds it up until it is removed
+	l.tls(l.Nodes, "Ready")
 	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
-		_, err := l.leader().CLI(ctx, "ca", "--rotate", "--quiet") // once more, and wait
+		_, err := l.leader().CLI(ctx, "node", "rm", gone)
 		return err
 	}))
+	l.rotated()
 	l.still("web", 0, web)
+}
+
+// rotated waits until the new root has taken the old one's place.
+func (l *lab) rotated() {
+	l.t.Helper()
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+		sw, err := l.Nodes[0].API.SwarmInspect(ctx)
+		if err == nil && sw.RootRotationInProgress {
+			err = errors.New("the rotation is still in progress")
+		}
+		return err
+	}))
 }
 
 func (l *lab) restart(n *cluster.Node) {
