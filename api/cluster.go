@@ -1,5 +1,7 @@
 package api
 
+import "slices"
+
 // Cluster is the one object that describes the cluster as a whole. It holds
 // secrets (the CA's key, the join tokens, the gossip keys), which leave the
 // managers only on purpose.
@@ -9,9 +11,14 @@ type Cluster struct {
 	// RootCert is the CA's certificate and RootKey its key, both in PEM.
 	RootCert []byte
 	RootKey  []byte
+	// NextRoot is what replaces them, while they are being replaced.
+	NextRoot *NextRoot `cbor:",omitempty"`
 	// WorkerToken and ManagerToken are what a node joins with.
 	WorkerToken  string
 	ManagerToken string
+	// UnlockKey seals what managers keep on disk, where the cluster locks its
+	// managers: see package unlock.
+	UnlockKey []byte `cbor:",omitempty"`
 	// GossipKeys are AES-256 keys; the first one encrypts, all decrypt.
 	GossipKeys [][]byte
 	// GossipStep is how far the change to a new key has come.
@@ -35,6 +42,31 @@ func (c *Cluster) Pool() (ranges []string, size uint32) {
 		size = 24
 	}
 	return ranges, size
+}
+
+// NextRoot is a root on its way to become the cluster's. It signs already.
+type NextRoot struct {
+	Cert []byte
+	Key  []byte
+	// Cross is its certificate as the root that it replaces has signed it: with
+	// it, whoever trusts that one trusts what this one signs.
+	Cross []byte
+}
+
+// Signer is the certificate of the root that signs new certificates.
+func (c *Cluster) Signer() []byte {
+	if c.NextRoot != nil {
+		return c.NextRoot.Cert
+	}
+	return c.RootCert
+}
+
+// RootsPEM are the roots that nodes trust; the last one is the Signer.
+func (c *Cluster) RootsPEM() []byte {
+	if c.NextRoot == nil {
+		return c.RootCert
+	}
+	return slices.Concat(c.RootCert, c.NextRoot.Cert)
 }
 
 // GossipStep is a step of the change from one gossip key to the next. Every

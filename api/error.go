@@ -12,6 +12,7 @@ type Code string
 // The codes, each with the HTTP status that the Docker API answers with.
 const (
 	CodeInvalid     Code = "invalid"     // 400: the request can never succeed as it is
+	CodeWrongKey    Code = "wrong_key"   // 401: an unlock key that does not unlock
 	CodeForbidden   Code = "forbidden"   // 403: the caller's identity or token does not allow it
 	CodeNotFound    Code = "not_found"   // 404
 	CodeConflict    Code = "conflict"    // 409: the name is taken, or the object is in the wrong state
@@ -40,6 +41,7 @@ func (e *Error) Is(target error) bool {
 // Sentinels for errors.Is; each stands for every error of its code.
 var (
 	ErrInvalid     = &Error{Code: CodeInvalid}
+	ErrWrongKey    = &Error{Code: CodeWrongKey}
 	ErrForbidden   = &Error{Code: CodeForbidden}
 	ErrNotFound    = &Error{Code: CodeNotFound}
 	ErrConflict    = &Error{Code: CodeConflict}

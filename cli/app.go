@@ -37,7 +37,7 @@ func (a App) commands(s *streams) *cli.App {
 		app.Commands = append(app.Commands, c)
 	}
 	app.Commands = append(app.Commands,
-		a.noun(s, "swarm", "init, join, join-token, leave and update, spelled as in Docker's CLI", swarmVerbs()),
+		a.noun(s, "swarm", "The cluster commands, spelled as in Docker's CLI", swarmVerbs()),
 		a.noun(s, "node", "Manage nodes", nodeVerbs()),
 		a.noun(s, "service", "Manage services", serviceVerbs()),
 		a.noun(s, "secret", "Manage secrets", secretVerbs()),

@@ -37,7 +37,8 @@ type world struct {
 	previous map[string]swarm.ServiceSpec
 	tasks    []swarm.Task
 	tokens   swarm.JoinTokens
-	spec     swarm.Spec // of the cluster
+	cluster  swarm.ClusterInfo
+	key      string // that unlocks managers
 	secrets  []swarm.Secret
 	configs  []swarm.Config
 	networks []network.Inspect
@@ -100,6 +101,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	w.requests = append(w.requests, r.Method+" "+path)
 	rw.Header().Set("Api-Version", "1.41")
 	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if w.state == swarm.LocalNodeStateLocked && slices.Contains([]string{"nodes", "services", "tasks", "secrets", "configs", "swarm"}, parts[0]) && path != "/swarm/unlock" {
+		fail(rw, 503, `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`)
+		return
+	}
 	if w.state != swarm.LocalNodeStateActive && slices.Contains([]string{"nodes", "services", "tasks", "secrets", "configs"}, parts[0]) {
 		fail(rw, 503, `This node is not a swarm manager. Use "swarmctl init" or "swarmctl join" to connect this node to swarm and try again.`)
 		return
@@ -164,6 +169,7 @@ func (w *world) info(rw http.ResponseWriter) {
 		i.Swarm.Managers, i.Swarm.Nodes = 1, len(w.nodes)
 		i.Swarm.Cluster = &swarm.ClusterInfo{ID: "cluster", DataPathPort: 4789}
 		i.Swarm.Cluster.Spec.Dispatcher.HeartbeatPeriod = 5 * time.Second
+		i.Swarm.Cluster.TLSInfo = w.cluster.TLSInfo
 	}
 	answer(rw, i)
 }
@@ -174,7 +180,10 @@ func (w *world) swarm(rw http.ResponseWriter, r *http.Request, path []string) {
 	case (verb == "init" || verb == "join") && w.state == swarm.LocalNodeStateActive:
 		fail(rw, 503, `This node is already part of a swarm. Use "swarmctl leave" to leave this swarm and join another one.`)
 	case verb == "init":
-		w.state = swarm.LocalNodeStateActive
+		var req swarm.InitRequest
+		_ = json.NewDecoder(r.Body).Decode(&req)
+		w.state, w.cluster.Spec = swarm.LocalNodeStateActive, req.Spec
+		w.lock(req.AutoLockManagers, false)
 		answer(rw, w.nodes[0].ID)
 	case verb == "join":
 		var req swarm.JoinRequest
@@ -184,6 +193,8 @@ func (w *world) swarm(rw http.ResponseWriter, r *http.Request, path []string) {
 			return
 		}
 		w.state = swarm.LocalNodeStateActive
+	case verb == "unlock":
+		w.unlock(rw, r)
 	case w.state != swarm.LocalNodeStateActive:
 		fail(rw, 503, "This node is not part of a swarm")
 	case verb == "leave":
@@ -199,10 +210,60 @@ func (w *world) swarm(rw http.ResponseWriter, r *http.Request, path []string) {
 		if r.URL.Query().Get("rotateWorkerToken") == "true" {
 			w.tokens.Worker += "-new"
 		}
-		w.spec = swarm.Spec{}
-		_ = json.NewDecoder(r.Body).Decode(&w.spec)
+		w.updateCluster(r)
+	case verb == "unlockkey":
+		answer(rw, swarm.UnlockKeyResponse{UnlockKey: w.key})
 	default:
-		answer(rw, swarm.Swarm{ClusterInfo: swarm.ClusterInfo{Spec: w.spec}, JoinTokens: w.tokens})
+		answer(rw, swarm.Swarm{ClusterInfo: w.cluster, JoinTokens: w.tokens})
+	}
+}
+
+func (w *world) updateCluster(r *http.Request) {
+	was := w.cluster.Spec.CAConfig.ForceRotate
+	w.cluster.Spec = swarm.Spec{}
+	_ = json.NewDecoder(r.Body).Decode(&w.cluster.Spec)
+	w.lock(w.cluster.Spec.EncryptionConfig.AutoLockManagers, r.URL.Query().Get("rotateManagerUnlockKey") == "true")
+	if w.cluster.Spec.CAConfig.ForceRotate != was || w.cluster.Spec.CAConfig.SigningCACert != "" {
+		w.cluster.Spec.CAConfig.SigningCACert = "" // the API does not tell it
+		w.cluster.RootRotationInProgress = true
+		w.cluster.TLSInfo.CertIssuerPublicKey = []byte("new")
+	}
+}
+
+// lock gives the cluster the unlock key that it asks for.
+func (w *world) lock(on, rotate bool) {
+	switch {
+	case !on:
+		w.key = ""
+	case w.key == "":
+		w.key = "SWMKEY-1-first"
+	case rotate:
+		w.key = "SWMKEY-1-next"
+	}
+}
+
+func (w *world) unlock(rw http.ResponseWriter, r *http.Request) {
+	var req swarm.UnlockRequest
+	_ = json.NewDecoder(r.Body).Decode(&req)
+	if req.UnlockKey != w.key {
+		fail(rw, 400, "swarm could not be unlocked: invalid key provided")
+		return
+	}
+	w.state = swarm.LocalNodeStateActive
+}
+
+// rotateNext is a step of a rotation of the root: one more node has renewed, or
+// all have and the cluster has taken the new root.
+func (w *world) rotateNext() {
+	for i := range w.nodes {
+		if tls := &w.nodes[i].Description.TLSInfo; string(tls.CertIssuerPublicKey) != "new" {
+			tls.CertIssuerPublicKey = []byte("new")
+			return
+		}
+	}
+	w.cluster.RootRotationInProgress, w.cluster.TLSInfo.TrustRoot = false, "-----NEW ROOT-----\n"
+	for i := range w.nodes {
+		w.nodes[i].Description.TLSInfo.TrustRoot = w.cluster.TLSInfo.TrustRoot
 	}
 }
 
@@ -219,6 +280,9 @@ func (w *world) refuse(rw http.ResponseWriter) bool {
 func (w *world) serveNodes(rw http.ResponseWriter, r *http.Request, path []string) {
 	if len(path) == 0 {
 		answer(rw, w.nodes)
+		if w.cluster.RootRotationInProgress {
+			w.rotateNext()
+		}
 		return
 	}
 	at := slices.IndexFunc(w.nodes, func(n swarm.Node) bool { return n.ID == path[0] || n.Description.Hostname == path[0] })
@@ -477,7 +541,7 @@ func (w *world) logs(rw http.ResponseWriter, r *http.Request, s swarm.Service) {
 }
 
 // change is what a session's "world" lines do: "outdated N", "inactive",
-// "input TEXT".
+// "input TEXT", "locked KEY", "root".
 func (w *world) change(words []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -486,6 +550,13 @@ func (w *world) change(words []string) {
 		w.outdated, _ = strconv.Atoi(words[1])
 	case "inactive":
 		w.state = swarm.LocalNodeStateInactive
+	case "locked":
+		w.state, w.key = swarm.LocalNodeStateLocked, words[1]
+	case "root":
+		w.cluster.TLSInfo = swarm.TLSInfo{TrustRoot: "-----OLD ROOT-----\n", CertIssuerPublicKey: []byte("old")}
+		for i := range w.nodes {
+			w.nodes[i].Description.TLSInfo = w.cluster.TLSInfo
+		}
 	case "input":
 		w.input = strings.Join(words[1:], " ")
 	case "down":

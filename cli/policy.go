@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"fmt"
 	"strings"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -10,13 +8,11 @@ import (
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
-func swarmUpdateVerb() verb {
-	return verb{
-		name: "update", usage: "Change settings of the cluster", flags: policyFlags(), do: swarmUpdate,
-		long: "--policy-deny forbids services what reaches out of their containers: a list, with commas, of\n  " +
-			strings.Join(setting.Denials, ", ") + ".\n" +
-			`The list replaces the one before; "" forbids nothing. Services that are there keep what they have.`,
-	}
+// policyHelp is the help of policyFlags.
+func policyHelp() string {
+	return "--policy-deny forbids services what reaches out of their containers: a list, with commas, of\n  " +
+		strings.Join(setting.Denials, ", ") + ".\n" +
+		`The list replaces the one before; "" forbids nothing. Services that are there keep what they have.`
 }
 
 func policyFlags() []*opt {
@@ -48,25 +44,4 @@ func setLabel(labels *map[string]string, name, value string) {
 	default:
 		(*labels)[name] = value
 	}
-}
-
-func swarmUpdate(ctx context.Context, c *call) error {
-	if !c.flags.has("policy-deny") {
-		return fmt.Errorf("nothing to change: give a flag (see '%s update --help')", progName)
-	}
-	var err error
-	for range attempts {
-		var sw swarm.Swarm
-		if sw, err = c.api().SwarmInspect(ctx); err != nil {
-			return err
-		}
-		changePolicy(c.flags, &sw.Spec)
-		if err = c.api().SwarmUpdate(ctx, sw.Version, sw.Spec, swarm.UpdateFlags{}); !isOutdated(err) {
-			break
-		}
-	}
-	if err == nil {
-		fmt.Fprintln(c.out, "Swarm updated.")
-	}
-	return err
 }

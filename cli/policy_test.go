@@ -8,7 +8,7 @@ import (
 
 func TestThePolicyIsALabelOfTheCluster(t *testing.T) {
 	w := newWorld()
-	w.spec.Labels = map[string]string{"team": "a"}
+	w.cluster.Spec.Labels = map[string]string{"team": "a"}
 	addr := w.start(t)
 	for _, tt := range []struct {
 		args       []string
@@ -17,7 +17,7 @@ func TestThePolicyIsALabelOfTheCluster(t *testing.T) {
 	}{
 		{[]string{"--policy-deny", "privileged,host-pid"}, 0, "Swarm updated.", "privileged,host-pid"},
 		{[]string{"--policy-deny", "root"}, exitBadFlag, `"root" cannot be denied: use some of privileged,device,gpus`, "privileged,host-pid"},
-		{nil, exitFailure, "nothing to change: give a flag", "privileged,host-pid"},
+		{nil, 0, "--policy-deny forbids services", "privileged,host-pid"},
 		{[]string{"--policy-deny", ""}, 0, "Swarm updated.", ""},
 	} {
 		w.mu.Lock()
@@ -29,9 +29,9 @@ func TestThePolicyIsALabelOfTheCluster(t *testing.T) {
 		if code != tt.code || !strings.Contains(out.String(), tt.says) {
 			t.Errorf("%q: exit code %d, %s", tt.args, code, out.String())
 		}
-		deny, ok := w.spec.Labels["swarmctl.policy.deny"]
-		if deny != tt.deny || ok != (tt.deny != "") || w.spec.Labels["team"] != "a" {
-			t.Errorf("%q: the cluster has %v", tt.args, w.spec.Labels)
+		deny, ok := w.cluster.Spec.Labels["swarmctl.policy.deny"]
+		if deny != tt.deny || ok != (tt.deny != "") || w.cluster.Spec.Labels["team"] != "a" {
+			t.Errorf("%q: the cluster has %v", tt.args, w.cluster.Spec.Labels)
 		}
 		w.outdated = 0
 		w.mu.Unlock()

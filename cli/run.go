@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,6 +166,7 @@ type verb struct {
 	min     int  // how many arguments it needs
 	max     int  // how many it takes; -1 for any number
 	rest    bool // the first argument ends the flags
+	asks    bool // without any of its flags it shows its help
 	do      func(ctx context.Context, c *call) error
 }
 
@@ -186,6 +188,10 @@ func (a App) command(s *streams, v verb, path ...string) *cli.Command {
 		call := &call{app: a, streams: s, flags: givenTo(ctx), args: ctx.Args().Slice(), path: path}
 		if err := checkArgs(v, call.args, path, c); err != nil {
 			return err
+		}
+		if v.asks && !slices.ContainsFunc(v.flags, func(o *opt) bool { return call.flags.has(o.name) }) {
+			printHelp(s.out, ctx.App, path, c)
+			return nil
 		}
 		if err := call.connect(); err != nil {
 			return err

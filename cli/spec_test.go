@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -338,7 +339,7 @@ func TestIngressPorts(t *testing.T) {
 }
 
 func TestInitRequest(t *testing.T) {
-	flags := append(initFlags(), memberFlags()...)
+	flags := slices.Concat(initFlags(), clusterFlags(""), memberFlags())
 	g, _ := parsed(t, flags, false, "--listen-addr", ":1", "--advertise-addr", "eth0:2", "--default-addr-pool", "10.0.0.0/8", "--default-addr-pool", "11.0.0.0/8", "--task-history-limit", "0", "--cert-expiry", "1h", "--dispatcher-heartbeat", "2s", "--availability", "drain", "--force-new-cluster")
 	req, err := initRequest(g)
 	if err != nil {

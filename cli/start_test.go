@@ -101,6 +101,9 @@ func TestInitStartsADaemonThatStopsAgain(t *testing.T) {
 	if code, out, errs := n.run("init"); code != 1 || !strings.Contains(errs, "already part of a swarm") || !n.serves() {
 		t.Errorf("a second init: exit %d\n%s%s", code, out, errs)
 	}
+	if code, _, errs := n.run("leave", "--stop-daemon"); code != 1 || !strings.Contains(errs, "--force") || !n.serves() {
+		t.Errorf("a manager left without force: exit %d, serves %t\n%s", code, n.serves(), errs)
+	}
 	if code, out, errs := n.run("leave", "--force", "--stop-daemon"); code != 0 || out != "Node left the swarm.\n" || n.serves() {
 		t.Errorf("leave: exit %d, serves %t\n%s%s", code, n.serves(), out, errs)
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
@@ -15,7 +14,8 @@ import (
 
 func swarmVerbs() []verb {
 	return []verb{
-		{name: "init", usage: "Make a cluster, with this host as its first manager", flags: slices.Concat(initFlags(), memberFlags(), nodeFlags()), do: swarmInit,
+		swarmCAVerb(),
+		{name: "init", usage: "Make a cluster, with this host as its first manager", flags: slices.Concat(initFlags(), clusterFlags("Enable manager autolocking (requiring an unlock key to start a stopped manager)"), memberFlags(), nodeFlags()), do: swarmInit,
 			long: "Starts the daemon of this node where none runs, and returns when the node is ready."},
 		{name: "join", args: "HOST:PORT", usage: "Join this host to a cluster, as the worker or manager that the token is for", min: 1, max: 1, do: swarmJoin,
 			long:  "Starts the daemon of this node where none runs, and returns when the node is ready.",
@@ -26,6 +26,11 @@ func swarmVerbs() []verb {
 		{name: "leave", usage: "Take this host out of its cluster", do: swarmLeave, flags: []*opt{
 			{name: "force", short: "f", kind: boolKind, usage: "Leave although this is a manager; the message without it says what is lost"},
 			{name: "stop-daemon", kind: boolKind, usage: "Stop this node's daemon too; succeeds where the node is no member, or no daemon runs"},
+		}},
+		{name: "unlock", usage: "Unlock this manager", do: swarmUnlock,
+			long: "Asks for the unlock key on a terminal, and reads it from the standard input elsewhere."},
+		{name: "unlock-key", usage: "Show or rotate the key that managers of a locked cluster need to start", do: swarmUnlockKey, flags: []*opt{
+			quietFlag("Only display the key"), {name: "rotate", kind: boolKind, usage: "Make a new key; keep the old one until every manager has taken the new one up"},
 		}},
 		swarmUpdateVerb(),
 	}
@@ -45,17 +50,10 @@ const defaultListen = "0.0.0.0:2377"
 
 func initFlags() []*opt {
 	return []*opt{
-		{name: "autolock", kind: boolKind, usage: "Enable manager autolocking (requiring an unlock key to start a stopped manager)"},
-		{name: "cert-expiry", kind: durationKind, def: "2160h0m0s", usage: "Validity period for node certificates (ns|us|ms|s|m|h)"},
 		{name: "data-path-port", kind: uint32Kind, usage: "Port number to use for data path traffic (1024 - 49151). If no value is set or is set to 0, the default port (4789) is used."},
 		{name: "default-addr-pool", kind: poolKind, usage: "default address pool in CIDR format"},
 		{name: "default-addr-pool-mask-length", kind: uint32Kind, def: "24", usage: "default address pool subnet mask length"},
-		{name: "dispatcher-heartbeat", kind: durationKind, def: "5s", usage: "Dispatcher heartbeat period (ns|us|ms|s|m|h)"},
-		{name: "external-ca", kind: listKind, usage: "Specifications of one or more certificate signing endpoints"},
 		{name: "force-new-cluster", kind: boolKind, usage: "Force create a new cluster from current state"},
-		{name: "max-snapshots", kind: uintKind, usage: "Number of additional Raft snapshots to retain"},
-		{name: "snapshot-interval", kind: uintKind, def: "10000", usage: "Number of log entries between Raft snapshots"},
-		{name: "task-history-limit", kind: int64Kind, def: "5", usage: "Task history retention limit"},
 	}
 }
 
@@ -76,20 +74,9 @@ func initRequest(g given) (swarm.InitRequest, error) {
 		DefaultAddrPool: g.strs("default-addr-pool"), SubnetSize: one(g, "default-addr-pool-mask-length", uint32(24)),
 		ForceNewCluster: g.yes("force-new-cluster"),
 	}
-	if g.yes("autolock") {
-		return req, errors.New("--autolock is not available: the log and the snapshots are encrypted with a key that stays on the node, and no unlock key exists that could be asked for; leave the flag out")
-	}
-	if g.has("external-ca") {
-		return req, errors.New("--external-ca is not available: the cluster signs its certificates itself; leave the flag out")
-	}
 	a, err := availability(g)
-	req.Availability = a
-	req.Spec.Orchestration.TaskHistoryRetentionLimit = ptr[int64](g, "task-history-limit")
-	req.Spec.Dispatcher.HeartbeatPeriod = one(g, "dispatcher-heartbeat", time.Duration(0))
-	req.Spec.CAConfig.NodeCertExpiry = one(g, "cert-expiry", time.Duration(0))
-	req.Spec.Raft.SnapshotInterval = one(g, "snapshot-interval", uint64(0))
-	req.Spec.Raft.KeepOldSnapshots = ptr[uint64](g, "max-snapshots")
-	return req, err
+	req.Availability, req.AutoLockManagers = a, g.yes("autolock")
+	return req, errors.Join(err, changeCluster(g, &req.Spec))
 }
 
 func swarmInit(ctx context.Context, c *call) error {
@@ -112,7 +99,10 @@ func swarmInit(ctx context.Context, c *call) error {
 	if err := c.printJoin(ctx, "worker"); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "To add a manager to this swarm, run '%s join-token manager' and follow the instructions.\n\n", progName)
+	fmt.Fprintf(c.out, "To add a manager to this swarm, run '%s join-token manager' and follow the instructions.\n", progName)
+	if req.AutoLockManagers {
+		return c.printUnlock(ctx)
+	}
 	return nil
 }
 
@@ -223,17 +213,7 @@ func swarmJoinToken(ctx context.Context, c *call) error {
 
 func (c *call) rotateToken(ctx context.Context, role string) error {
 	flags := swarm.UpdateFlags{RotateWorkerToken: role == "worker", RotateManagerToken: role == "manager"}
-	var err error
-	for range attempts {
-		var sw swarm.Swarm
-		if sw, err = c.api().SwarmInspect(ctx); err != nil {
-			return err
-		}
-		if err = c.api().SwarmUpdate(ctx, sw.Version, sw.Spec, flags); !isOutdated(err) {
-			return err
-		}
-	}
-	return err
+	return c.changeSwarm(ctx, flags, func(*swarm.Swarm) error { return nil })
 }
 
 func swarmLeave(ctx context.Context, c *call) error {
@@ -244,8 +224,13 @@ func swarmLeave(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.out, "Node left the swarm.")
 	case stop && client.IsErrConnectionFailed(err):
 		return nil
-	case !stop || !cerrdefs.IsUnavailable(err):
+	case !stop:
 		return err
+	default:
+		info, infoErr := c.api().Info(ctx)
+		if infoErr != nil || info.Swarm.LocalNodeState != swarm.LocalNodeStateInactive {
+			return err // a member that did not leave keeps its daemon
+		}
 	}
 	if stop {
 		return c.stopDaemon(ctx)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/unlock"
 )
 
 // Config says how a Store is to run. Fields without a word on it must be set.
@@ -42,9 +43,9 @@ type Config struct {
 	// of the data in Dir: the way back when the majority is lost for good. What
 	// the log holds beyond the last readable entry is dropped.
 	ForceNewCluster bool
-	// KEK, where set, is the 32-byte key that seals the data key in Dir; a
-	// Store whose data key is sealed does not open without it. Optional.
-	KEK []byte
+	// Key, where set, is the unlock key that seals the data key in Dir; a Store
+	// whose data key is sealed does not open without it. Optional.
+	Key unlock.Key
 
 	// Timers is DefaultTimers() where it is zero.
 	Timers Timers
@@ -137,8 +138,6 @@ func (c Config) Validate() error {
 		return missing("Dial")
 	case c.Forward == nil:
 		return missing("Forward")
-	case c.KEK != nil && len(c.KEK) != keySize:
-		return fmt.Errorf("raftstore: Config.KEK has %d bytes, not %d", len(c.KEK), keySize)
 	}
 	if err := c.Timers.Validate(); err != nil {
 		return fmt.Errorf("raftstore: %w", err)

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/unlock"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -226,23 +228,105 @@ func TestNothingSecretLiesOnDiskInPlain(t *testing.T) {
 func TestASealedKeyOpensOnlyWithItsKey(t *testing.T) {
 	c := &cluster{t: t, dir: t.TempDir(), timers: testTimers, nodes: map[api.NodeID]*node{}, cut: map[api.NodeID]bool{}}
 	t.Cleanup(c.stopAll)
-	kek := bytes.Repeat([]byte{7}, keySize)
-	with := func(kek []byte) func(*Config) {
-		return func(cfg *Config) { cfg.Bootstrap, cfg.KEK = true, kek }
+	key := unlock.New()
+	with := func(k unlock.Key) func(*Config) {
+		return func(cfg *Config) { cfg.Bootstrap, cfg.Key = true, k }
 	}
-	c.ok(c.start("a", with(kek)).stop())
-	for _, wrong := range [][]byte{nil, bytes.Repeat([]byte{8}, keySize)} {
+	c.ok(c.start("a", with(key)).stop())
+	for _, wrong := range []unlock.Key{nil, unlock.New()} {
 		if _, err := c.tryStart("a", with(wrong)); err == nil || !strings.Contains(err.Error(), "dek") {
-			t.Errorf("with key %x: %v", wrong, err)
+			t.Errorf("with key %q: %v", wrong, err)
 		}
 	}
-	c.start("a", with(kek))
+	c.start("a", with(key))
 	c.leader()
 	c.stopAll()
 	c.ok(os.Remove(filepath.Join(c.dir, "a", keyFile)))
-	if _, err := c.tryStart("a", with(kek)); err == nil || !strings.Contains(err.Error(), "is missing") {
+	if _, err := c.tryStart("a", with(key)); err == nil || !strings.Contains(err.Error(), "is missing") {
 		t.Errorf("without its key: %v", err)
 	}
+}
+
+// TestTheDataKeyIsSealedAnewWhileTheStoreRuns goes through what locking,
+// changing the key and unlocking do to the file, half-way points included.
+func TestTheDataKeyIsSealedAnewWhileTheStoreRuns(t *testing.T) {
+	c := newCluster(t, "a")
+	s, old, next := c.leader(), unlock.New(), unlock.New()
+	_, err := s.Propose(c.ctx(), createService("s1", "web"))
+	c.ok(err)
+	path := filepath.Join(c.dir, "a", keyFile)
+	for _, step := range []struct {
+		name string
+		keys []unlock.Key
+		open []unlock.Key
+		shut []unlock.Key
+	}{
+		{"about to be locked", []unlock.Key{nil, old}, []unlock.Key{nil, old}, nil},
+		{"locked", []unlock.Key{old}, []unlock.Key{old}, []unlock.Key{nil, next}},
+		{"about to get another key", []unlock.Key{old, next}, []unlock.Key{old, next}, []unlock.Key{nil, unlock.New()}},
+		{"with another key", []unlock.Key{next}, []unlock.Key{next}, []unlock.Key{nil, old}},
+		{"about to be unlocked", []unlock.Key{next, nil}, []unlock.Key{next, nil}, nil},
+		{"unlocked", []unlock.Key{nil}, []unlock.Key{nil}, nil},
+	} {
+		c.ok(s.Seal(step.keys...))
+		text, err := os.ReadFile(path)
+		c.ok(err)
+		for _, k := range step.open {
+			if dek, err := parseKey(path, string(text), k); err != nil || !bytes.Equal(dek, s.disk.dek) {
+				t.Errorf("%s: key %q: %v", step.name, k, err)
+			}
+		}
+		for _, k := range step.shut {
+			if _, err := parseKey(path, string(text), k); err == nil {
+				t.Errorf("%s: key %q opens it", step.name, k)
+			}
+		}
+		before, err := os.Stat(path)
+		c.ok(err)
+		c.ok(s.Seal(step.keys...))
+		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+			t.Errorf("%s: written again though nothing was to change (%v)", step.name, err)
+		}
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	c.ok(s.Seal(next))
+	c.ok(s.stop())
+	c.start("a", func(cfg *Config) { cfg.Key = next })
+	if c.leader().View().ServiceByName("web") == nil {
+		t.Error("lost what was written before the key was sealed")
+	}
+}
+
+func TestSnapshotsAreTakenAndKeptAsAsked(t *testing.T) {
+	c := newCluster(t, "a")
+	s, made := c.leader(), 0
+	kept := func(n int) {
+		t.Helper()
+		for range 5 {
+			made++
+			_, err := s.Propose(c.ctx(), createService(fmt.Sprintf("s%d", made), fmt.Sprintf("web%d", made)))
+			c.ok(err)
+			c.ok(s.raft.Snapshot().Error())
+		}
+		list, err := s.disk.snaps.List()
+		c.ok(err)
+		if len(list) != n {
+			t.Errorf("%d snapshots are kept, not %d", len(list), n)
+		}
+	}
+	kept(snapshotsKept)
+	c.ok(s.KeepSnapshots(Snapshots{Every: 100, Trailing: 7, Old: 3}))
+	if now := s.raft.ReloadableConfig(); now.SnapshotThreshold != 100 || now.TrailingLogs != 7 {
+		t.Errorf("raft runs with %+v", now)
+	}
+	kept(4)
+	c.ok(s.KeepSnapshots(Snapshots{Old: 0}))
+	if now := s.raft.ReloadableConfig(); now.SnapshotThreshold != snapshotThreshold || now.TrailingLogs != trailingLogs {
+		t.Errorf("raft runs with %+v", now)
+	}
+	kept(snapshotsKept)
 }
 
 // damage flips a bit in the data of a log entry.

@@ -33,6 +33,7 @@ const (
 
 // disk is what a Store keeps in its directory.
 type disk struct {
+	dek    []byte
 	bolt   *raftboltdb.BoltStore
 	logs   *logStore
 	stable *stableStore
@@ -69,14 +70,13 @@ func openDisk(cfg *Config, g *guard, log *raftLog) (_ *disk, err error) {
 	if err != nil {
 		return nil, &CorruptError{Dir: cfg.Dir, Cause: err}
 	}
-	dek, err := loadKey(cfg.Dir, cfg.KEK, !used)
-	if err != nil {
+	if d.dek, err = loadKey(cfg.Dir, cfg.Key, !used); err != nil {
 		return nil, err
 	}
-	if d.snaps, err = newSnapshotStore(cfg.Dir, dek, files); err != nil {
+	if d.snaps, err = newSnapshotStore(cfg.Dir, d.dek, files); err != nil {
 		return nil, fmt.Errorf("open the snapshots in %s: %w", cfg.Dir, err)
 	}
-	d.logs = &logStore{under: bolt, aead: aead(dek), guard: g}
+	d.logs = &logStore{under: bolt, aead: aead(d.dek), guard: g}
 	d.stable = &stableStore{StableStore: bolt, guard: g}
 	err = check(cfg.Dir, d.logs, d.snaps, cfg.Log)
 	if err != nil && cfg.ForceNewCluster {

@@ -16,6 +16,7 @@ import (
 type Store struct {
 	cfg   Config
 	log   *slog.Logger
+	hclog *raftLog
 	guard *guard
 	disk  *disk
 	logs  raft.LogStore // with its cache
@@ -57,7 +58,7 @@ func New(cfg Config) (*Store, error) {
 		cfg.wrapDisk(d)
 	}
 	s := &Store{
-		cfg: cfg, log: cfg.Log, guard: g, disk: d,
+		cfg: cfg, log: cfg.Log, hclog: log, guard: g, disk: d,
 		trans:     newTransport(&cfg, log, g),
 		fsm:       &fsm{state: state.New(), guard: g},
 		notify:    make(chan bool),
@@ -66,19 +67,19 @@ func New(cfg Config) (*Store, error) {
 		announcer: announcer{peers: map[raft.ServerID]*announcement{}},
 		closed:    make(chan struct{}),
 	}
-	if err := s.start(log); err != nil {
+	if err := s.start(); err != nil {
 		return nil, errors.Join(err, s.trans.Close(), d.bolt.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) start(log *raftLog) (err error) {
+func (s *Store) start() (err error) {
 	cache, err := raft.NewLogCache(cached, s.disk.logs)
 	if err != nil {
 		return err
 	}
 	s.logs = cache
-	rc := raftConfig(&s.cfg, log, s.notify)
+	rc := raftConfig(&s.cfg, s.hclog, s.notify)
 	err = s.trying(func() error { return prepare(&s.cfg, rc, s.disk, s.guard, s.trans) })
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
 	"google.golang.org/grpc"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -51,6 +52,9 @@ type Config struct {
 	// Suspect reports whether a manager is doubted by the gossip: the worker
 	// then turns to another at once, if there is one. May be nil.
 	Suspect func(api.NodeID) bool
+	// TLS is what the node tells of its certificate, and a channel that is
+	// closed when that changes. May be nil.
+	TLS func() (swarm.TLSInfo, <-chan struct{})
 	// Advertise is the node's own address without a port; empty: as the
 	// managers see it. Version is the program's.
 	Advertise string
@@ -88,6 +92,9 @@ func (c *Config) validate() error {
 	}
 	if c.Suspect == nil {
 		c.Suspect = func(api.NodeID) bool { return false }
+	}
+	if c.TLS == nil {
+		c.TLS = func() (info swarm.TLSInfo, never <-chan struct{}) { return info, nil }
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ type connector struct {
 
 func newConnector(cfg *Config, out *outbox, run *runner) *connector {
 	return &connector{
-		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(),
+		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(cfg.TLS),
 		failures: map[string]int{}, leaving: make(chan struct{}), left: make(chan struct{}),
 		cluster: make(chan *wire.ClusterInfo, 1),
 	}
@@ -88,6 +88,8 @@ func (c *connector) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	announcer.Go(func() { c.announce(ctx) })
+	_, changed := c.desc.tls() // before anything is told
+	announcer.Go(func() { c.desc.followTLS(ctx, changed) })
 	wait := firstRetry
 	for ctx.Err() == nil {
 		peer := c.choose()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -29,7 +30,8 @@ type session struct {
 	stream   wire.Dispatcher_SessionClient
 	welcomed bool
 	watchdog *time.Timer
-	beat     time.Duration
+	period   atomic.Int64 // between two heartbeats, a time.Duration
+	beat     *time.Ticker
 	ctx      context.Context
 	tunnels  sync.WaitGroup
 }
@@ -88,11 +90,26 @@ func (s *session) cause(incoming <-chan received) error {
 
 func (s *session) welcome(w *wire.Welcome) {
 	s.welcomed = true
-	s.beat = cmp.Or(w.GetHeartbeat().AsDuration(), defaultHeartbeat)
-	s.watchdog.Reset(silentPeriods * s.beat)
+	s.period.Store(int64(cmp.Or(w.GetHeartbeat().AsDuration(), defaultHeartbeat)))
+	s.watchdog.Reset(s.patience())
 	s.log.Info("session opened", "manager", s.peer.GetNodeId(), "addr", s.peer.GetAddr(), "session", w.GetSessionId())
 	s.heard(w.GetCluster())
 	s.outbox.reset()
+}
+
+// patience is for how long the manager may say nothing.
+func (s *session) patience() time.Duration { return silentPeriods * time.Duration(s.period.Load()) }
+
+// beatEvery changes the period of the heartbeats. One is sent at once: the
+// manager may already wait for the next by the shorter of the two.
+func (s *session) beatEvery(d time.Duration) error {
+	if d <= 0 || int64(d) == s.period.Load() {
+		return nil
+	}
+	s.period.Store(int64(d))
+	s.watchdog.Reset(s.patience())
+	s.beat.Reset(d)
+	return s.heartbeat()
 }
 
 type received struct {
@@ -106,7 +123,7 @@ func (s *session) receive() <-chan received {
 		for {
 			m, err := s.stream.Recv()
 			if err == nil {
-				s.watchdog.Reset(silentPeriods * s.beat)
+				s.watchdog.Reset(s.patience())
 			}
 			select {
 			case out <- received{m, err}:
@@ -122,8 +139,8 @@ func (s *session) receive() <-chan received {
 }
 
 func (s *session) loop(incoming <-chan received) error {
-	beat := time.NewTicker(s.beat)
-	defer beat.Stop()
+	s.beat = time.NewTicker(time.Duration(s.period.Load()))
+	defer s.beat.Stop()
 	leaving := s.leaving
 	for {
 		var err error
@@ -133,7 +150,7 @@ func (s *session) loop(incoming <-chan received) error {
 				return s.ended(in.err, leaving == nil)
 			}
 			err = s.handle(in.m)
-		case <-beat.C:
+		case <-s.beat.C:
 			err = s.heartbeat()
 		case <-s.outbox.wake:
 			if batch := s.outbox.next(); batch != nil {
@@ -185,6 +202,7 @@ func (s *session) handle(m *wire.FromManager) error {
 		s.outbox.acked(m.StatusAck.GetSeq())
 	case *wire.FromManager_Cluster:
 		s.heard(m.Cluster)
+		return s.beatEvery(m.Cluster.GetHeartbeat().AsDuration())
 	case *wire.FromManager_OpenTunnel:
 		s.tunnels.Go(func() { s.tunnel(m.OpenTunnel.GetId()) })
 	case *wire.FromManager_Heartbeat, *wire.FromManager_Welcome:

@@ -102,15 +102,17 @@ func (w *Worker) takeStock(ctx context.Context) error {
 // description is what the node says of itself. A node whose engine does not
 // answer says so by an empty engine version: no task can run there.
 type description struct {
+	tls   func() (swarm.TLSInfo, <-chan struct{})
 	mu    sync.Mutex
 	now   api.NodeDescription
 	known chan struct{} // closed once the engine has spoken
 	wake  chan struct{} // has room for one
 }
 
-func newDescription() *description {
+func newDescription(tls func() (swarm.TLSInfo, <-chan struct{})) *description {
 	host, _ := os.Hostname()
 	return &description{
+		tls:   tls,
 		now:   api.NodeDescription{Hostname: host, Platform: swarm.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}},
 		known: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
@@ -137,6 +139,20 @@ func (d *description) lost() {
 	}
 }
 
+// followTLS tells the managers when the certificate is another one than when
+// changed was asked for.
+func (d *description) followTLS(ctx context.Context, changed <-chan struct{}) {
+	for {
+		select {
+		case <-changed:
+			_, changed = d.tls()
+			d.signal()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 func (d *description) signal() {
 	select {
 	case d.wake <- struct{}{}:
@@ -147,7 +163,9 @@ func (d *description) signal() {
 func (d *description) json() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	data, err := json.Marshal(d.now)
+	now := d.now
+	now.TLSInfo, _ = d.tls()
+	data, err := json.Marshal(now)
 	if err != nil {
 		panic(err) // plain strings and numbers
 	}

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
@@ -360,6 +363,70 @@ func TestSuspectManagerIsLeftAtOnce(t *testing.T) {
 		w.settle()
 		if w.managers[1].hellos != 1 {
 			w.Errorf("%d sessions with the other manager, want 1", w.managers[1].hellos)
+		}
+	})
+}
+
+func TestHeartbeatsFollowTheClustersWish(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.start()
+		w.settle()
+		m := w.managers[0]
+		if n := m.beatsIn(10 * time.Second); n != 20 {
+			t.Errorf("%d heartbeats in 10 s, one in 500 ms was asked for", n)
+		}
+		m.cluster(&wire.ClusterInfo{Heartbeat: durationpb.New(5 * time.Second)})
+		if n := m.beatsIn(time.Second); n != 1 {
+			t.Errorf("%d heartbeats at the change", n)
+		}
+		if n := m.beatsIn(20 * time.Second); n != 4 {
+			t.Errorf("%d heartbeats in 20 s, one in 5 s was asked for", n)
+		}
+		m.cluster(&wire.ClusterInfo{}) // a word on something else
+		m.mu.Lock()
+		m.mute = true
+		m.mu.Unlock()
+		time.Sleep(silentPeriods * 4 * time.Second) // less patience than the longer period buys
+		m.mu.Lock()
+		m.mute = false
+		m.mu.Unlock()
+		if m.hellos != 1 {
+			t.Errorf("%d sessions: the manager was given up by the period of before", m.hellos)
+		}
+		m.cluster(&wire.ClusterInfo{Heartbeat: durationpb.New(time.Second)})
+		if n := m.beatsIn(10*time.Second + time.Millisecond); n != 11 {
+			t.Errorf("%d heartbeats in 10 s, one at once and one in 1 s were asked for", n)
+		}
+	})
+}
+
+func TestTheNodeTellsWhenItsCertificateIsAnotherOne(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var mu sync.Mutex
+		issuer, changed := "old", make(chan struct{})
+		w.cfg = func(c *Config) {
+			c.TLS = func() (swarm.TLSInfo, <-chan struct{}) {
+				mu.Lock()
+				defer mu.Unlock()
+				return swarm.TLSInfo{TrustRoot: issuer}, changed
+			}
+		}
+		w.start()
+		w.settle()
+		m := w.managers[0]
+		m.mu.Lock()
+		m.said = nil
+		m.mu.Unlock()
+		mu.Lock()
+		was := changed
+		issuer, changed = "new", make(chan struct{})
+		mu.Unlock()
+		close(was)
+		w.settle()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if len(m.said) != 1 || !strings.Contains(m.said[0], `"TrustRoot":"new"`) || !strings.Contains(m.said[0], `"Hostname":"host1"`) {
+			t.Errorf("it said %q", m.said)
 		}
 	})
 }

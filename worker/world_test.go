@@ -59,6 +59,8 @@ type manager struct {
 	mute     bool // answers nothing, as one that lost power
 	noAck    bool
 	goodbyes int
+	beats    int
+	said     []string // the descriptions that came after the first
 	tunnels  map[string]chan net.Conn
 }
 
@@ -98,6 +100,9 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 		}
 		switch in := in.GetMessage().(type) {
 		case *wire.FromNode_Heartbeat:
+			m.mu.Lock()
+			m.beats++
+			m.mu.Unlock()
 			m.say(s, &wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{}}})
 		case *wire.FromNode_Status:
 			m.mu.Lock()
@@ -107,6 +112,10 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 				m.store.commit(in.Status)
 				m.say(s, &wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: in.Status.Seq}}})
 			}
+		case *wire.FromNode_DescriptionJson:
+			m.mu.Lock()
+			m.said = append(m.said, string(in.DescriptionJson))
+			m.mu.Unlock()
 		case *wire.FromNode_Goodbye:
 			m.mu.Lock()
 			m.goodbyes++
@@ -137,6 +146,29 @@ func (m *manager) say(s *testSession, msg *wire.FromManager) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.stream.Send(msg)
+}
+
+// cluster tells all nodes of the cluster.
+func (m *manager) cluster(info *wire.ClusterInfo) {
+	m.mu.Lock()
+	sessions := slices.Collect(maps.Keys(m.sessions))
+	m.mu.Unlock()
+	for _, s := range sessions {
+		m.say(s, &wire.FromManager{Message: &wire.FromManager_Cluster{Cluster: info}})
+	}
+}
+
+// beatsIn counts the heartbeats of a time.
+func (m *manager) beatsIn(d time.Duration) int {
+	count := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.beats
+	}
+	before := count()
+	time.Sleep(d)
+	synctest.Wait()
+	return count() - before
 }
 
 func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {

@@ -11,77 +11,127 @@ import (
 	"path/filepath"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/unlock"
 )
 
-// One file holds the key, the certificate and the root, in this order, because
-// only a single rename can replace all three at once: a node that is killed in
+// One file holds the key, the certificate and the roots, in this order, because
+// only a single rename can replace all of them at once: a node that is killed in
 // the middle of a renewal has the old identity or the new one, never the key
 // of one and the certificate of the other. Who the node is stands in the
-// certificate and nowhere else.
+// certificate and nowhere else. Where the cluster locks its managers, the key in
+// the file is sealed, and that is what makes the node a locked one.
 const (
 	identityFile = "node/identity.pem"
 	joinKeyFile  = "node/join-key.pem"
+
+	plainKey  = "EC PRIVATE KEY"
+	sealedKey = "SEALED EC PRIVATE KEY"
+)
+
+// What Load says of a key that is sealed.
+var (
+	// ErrLocked means that the unlock key is needed.
+	ErrLocked = errors.New("the node's key is locked")
+	// ErrWrongKey means that it was another one.
+	ErrWrongKey = errors.New("the unlock key does not open the node's key")
 )
 
 // Load reads the identity of the node whose state is in dir. The error wraps
-// fs.ErrNotExist when the node is not a member of any cluster.
-func Load(dir string) (*Identity, error) {
+// fs.ErrNotExist when the node is not a member of any cluster, and ErrLocked or
+// ErrWrongKey when the file is whole and the unlock key does not open it.
+func Load(dir string, unlockKey unlock.Key) (*Identity, error) {
 	path := filepath.Join(dir, identityFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the node's identity: %w", err)
 	}
-	id, err := parse(text)
+	id, err := parse(text, unlockKey)
+	if errors.Is(err, ErrLocked) || errors.Is(err, ErrWrongKey) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: put the file back from a backup, or remove it and join again", path, err)
 	}
 	return id, nil
 }
 
-func parse(text []byte) (*Identity, error) {
-	key, rest, err := parseKey(text)
+// PeerOn says who the node is whose state is in dir. It takes no unlock key:
+// certificates are no secret.
+func PeerOn(dir string) (Peer, error) {
+	text, err := os.ReadFile(filepath.Join(dir, identityFile))
+	if err != nil {
+		return Peer{}, fmt.Errorf("read the node's identity: %w", err)
+	}
+	_, rest := pem.Decode(text)
+	leaf, err := ParseCert(rest)
+	if err != nil {
+		return Peer{}, fmt.Errorf("%s: %w", filepath.Join(dir, identityFile), err)
+	}
+	return peerOf(leaf)
+}
+
+func parse(text []byte, unlockKey unlock.Key) (*Identity, error) {
+	key, rest, err := parseKey(text, unlockKey)
 	if err != nil {
 		return nil, err
 	}
-	leaf, root := pem.Decode(rest)
-	if leaf == nil {
-		return nil, api.Errorf(api.CodeInvalid, "no certificate after the key")
+	certs, err := parseCerts(rest)
+	if err != nil {
+		return nil, err
 	}
-	return New(key, pem.EncodeToMemory(leaf), root)
+	var chain, roots []byte
+	for _, c := range certs {
+		if c.CheckSignatureFrom(c) == nil { // roots sign themselves, and come last
+			roots = append(roots, EncodeCert(c.Raw)...)
+		} else {
+			chain = append(chain, EncodeCert(c.Raw)...)
+		}
+	}
+	return New(key, chain, roots)
 }
 
-func parseKey(text []byte) (key *ecdsa.PrivateKey, rest []byte, err error) {
+func parseKey(text []byte, unlockKey unlock.Key) (key *ecdsa.PrivateKey, rest []byte, err error) {
 	block, rest := pem.Decode(text)
-	if block == nil || block.Type != "EC PRIVATE KEY" {
+	if block == nil || block.Type != plainKey && block.Type != sealedKey {
 		return nil, nil, api.Errorf(api.CodeInvalid, "no EC private key in PEM form at its start")
 	}
-	key, err = x509.ParseECPrivateKey(block.Bytes)
+	der := block.Bytes
+	if block.Type == sealedKey {
+		if unlockKey == nil {
+			return nil, nil, ErrLocked
+		}
+		if der, err = unlockKey.Open(der, sealedKey); err != nil {
+			return nil, nil, ErrWrongKey
+		}
+	}
+	key, err = x509.ParseECPrivateKey(der)
 	if err != nil {
 		return nil, nil, api.Errorf(api.CodeInvalid, "unreadable private key: %v", err)
 	}
 	return key, rest, nil
 }
 
-func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+func encodeKey(key *ecdsa.PrivateKey, unlockKey unlock.Key) ([]byte, error) {
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+	kind := plainKey
+	if unlockKey != nil {
+		kind, der = sealedKey, unlockKey.Seal(der, sealedKey)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), nil
 }
 
-// Save makes the identity the one that dir holds and forgets the join key.
-func (i *Identity) Save(dir string) error {
-	key, ok := i.cert.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		panic("identity: New took a key that is not ECDSA")
-	}
-	text, err := encodeKey(key)
+// Save makes the identity the one that dir holds, its key sealed if there is an
+// unlock key, and forgets the join key.
+func (i *Identity) Save(dir string, unlockKey unlock.Key) error {
+	text, err := encodeKey(i.cert.PrivateKey.(*ecdsa.PrivateKey), unlockKey)
 	if err != nil {
 		return err
 	}
-	text = append(text, EncodeCert(i.cert.Leaf.Raw)...)
-	if err := writeFile(filepath.Join(dir, identityFile), append(text, i.root...)); err != nil {
+	text = append(append(text, i.chainPEM()...), i.trust...)
+	if err := writeFile(filepath.Join(dir, identityFile), text); err != nil {
 		return fmt.Errorf("save the node's identity: %w", err)
 	}
 	return forget(dir, joinKeyFile)
@@ -107,7 +157,7 @@ func JoinKey(dir string) (*ecdsa.PrivateKey, error) {
 	path := filepath.Join(dir, joinKeyFile)
 	text, err := os.ReadFile(path)
 	if err == nil {
-		if key, _, err := parseKey(text); err == nil {
+		if key, _, err := parseKey(text, nil); err == nil {
 			return key, nil
 		}
 		// Unreadable: nobody can have joined with it. A new one takes its place.
@@ -115,7 +165,7 @@ func JoinKey(dir string) (*ecdsa.PrivateKey, error) {
 		return nil, fmt.Errorf("read the join key: %w", err)
 	}
 	key := NewKey()
-	if text, err = encodeKey(key); err != nil {
+	if text, err = encodeKey(key, nil); err != nil {
 		return nil, err
 	}
 	if err := writeFile(path, text); err != nil {

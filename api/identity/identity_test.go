@@ -17,24 +17,24 @@ import (
 
 func TestSavedIdentityIsWholeWhateverWasCutOff(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := identity.Load(dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := identity.Load(dir, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("Load of a stranger: %v", err)
 	}
 	root := newRoot(t)
 	first := root.issue(t, "c1", identity.Worker, time.Now())
-	must(t, first.Save(dir))
+	must(t, first.Save(dir, nil))
 
 	// A save that was cut off leaves a half-written file beside; it is not read
 	// and does not hinder the next save.
 	must(t, os.WriteFile(filepath.Join(dir, "node/identity.pem.new"), []byte("-----BEGIN EC PRIV"), 0o600))
-	got, err := identity.Load(dir)
+	got, err := identity.Load(dir, nil)
 	must(t, err)
 	if got.Peer != first.Peer {
 		t.Fatalf("loaded %+v, saved %+v", got.Peer, first.Peer)
 	}
 	second := root.issue(t, "c1", identity.Manager, time.Now())
-	must(t, second.Save(dir))
-	if got, err = identity.Load(dir); err != nil || got.Peer != second.Peer {
+	must(t, second.Save(dir, nil))
+	if got, err = identity.Load(dir, nil); err != nil || got.Peer != second.Peer {
 		t.Fatalf("loaded %+v, %v", got, err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "node/identity.pem"))
@@ -46,13 +46,13 @@ func TestSavedIdentityIsWholeWhateverWasCutOff(t *testing.T) {
 
 func TestDamagedIdentityNamesTheFile(t *testing.T) {
 	dir := t.TempDir()
-	must(t, newRoot(t).issue(t, "c1", identity.Worker, time.Now()).Save(dir))
+	must(t, newRoot(t).issue(t, "c1", identity.Worker, time.Now()).Save(dir, nil))
 	path := filepath.Join(dir, "node/identity.pem")
 	text, err := os.ReadFile(path)
 	must(t, err)
 	for cut := 0; cut < len(text)-40; cut += 37 {
 		must(t, os.WriteFile(path, text[:cut], 0o600))
-		if _, err := identity.Load(dir); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := identity.Load(dir, nil); err == nil || !strings.Contains(err.Error(), path) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestJoinKeyOutlivesACutOffJoin(t *testing.T) {
 	if !a.Equal(b) || identity.NodeIDOf(&a.PublicKey) != identity.NodeIDOf(&b.PublicKey) {
 		t.Error("two tries to join have two keys")
 	}
-	must(t, newRoot(t).issue(t, "c1", identity.Worker, time.Now()).Save(dir))
+	must(t, newRoot(t).issue(t, "c1", identity.Worker, time.Now()).Save(dir, nil))
 	c, err := identity.JoinKey(dir)
 	must(t, err)
 	if a.Equal(c) {
@@ -95,7 +95,7 @@ func TestHandshakes(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			peer, err := handshake(t, identity.NewSource(c.server), identity.NewSource(c.client).ClientConfig("h2"))
+			peer, err := handshake(t, source(t, c.server), source(t, c.client).ClientConfig("h2"))
 			switch {
 			case c.bad == "" && err != nil:
 				t.Fatal(err)
@@ -107,22 +107,27 @@ func TestHandshakes(t *testing.T) {
 		})
 	}
 	t.Run("a stranger is let in and is nobody", func(t *testing.T) {
-		_, err := handshake(t, identity.NewSource(manager), identity.StrangerConfig(manager.RootPEM(), "h2"))
+		_, err := handshake(t, source(t, manager), identity.StrangerConfig(manager.RootPEM(), "h2"))
 		if !errors.Is(err, api.ErrForbidden) {
 			t.Fatal(err)
 		}
 	})
 	t.Run("a renewed certificate serves the next connection", func(t *testing.T) {
-		src := identity.NewSource(worker)
+		src := source(t, worker)
 		conf := src.ClientConfig("h2")
 		_, changed := src.Watch()
 		next := ours.issue(t, "c1", identity.Manager, now)
-		src.Set(next)
+		must(t, src.Set(next, nil))
 		<-changed
-		if peer, err := handshake(t, identity.NewSource(manager), conf); err != nil || peer != next.Peer {
+		if peer, err := handshake(t, source(t, manager), conf); err != nil || peer != next.Peer {
 			t.Fatalf("%+v, %v", peer, err)
 		}
 	})
+}
+
+// source holds an identity in a directory of its own.
+func source(t *testing.T, id *identity.Identity) *identity.Source {
+	return identity.NewSource(id, t.TempDir(), nil)
 }
 
 // handshake returns what the server learns of the client.

@@ -13,6 +13,7 @@ import (
 // grpcCodes is how the codes of package api travel as codes of gRPC.
 var grpcCodes = map[api.Code]codes.Code{
 	api.CodeInvalid:     codes.InvalidArgument,
+	api.CodeWrongKey:    codes.Unauthenticated,
 	api.CodeForbidden:   codes.PermissionDenied,
 	api.CodeNotFound:    codes.NotFound,
 	api.CodeConflict:    codes.AlreadyExists,

@@ -172,9 +172,11 @@ type IssueReply struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	NodeId         string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	ClusterId      string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Role           string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"` // manager or worker
-	CertificatePem []byte                 `protobuf:"bytes,4,opt,name=certificate_pem,json=certificatePem,proto3" json:"certificate_pem,omitempty"`
+	Role           string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`                                           // manager or worker
+	CertificatePem []byte                 `protobuf:"bytes,4,opt,name=certificate_pem,json=certificatePem,proto3" json:"certificate_pem,omitempty"` // and what leads from it to the root that is being replaced
 	Managers       []*Peer                `protobuf:"bytes,5,rep,name=managers,proto3" json:"managers,omitempty"`
+	RootsPem       []byte                 `protobuf:"bytes,6,opt,name=roots_pem,json=rootsPem,proto3" json:"roots_pem,omitempty"`    // as in ClusterInfo
+	UnlockKey      []byte                 `protobuf:"bytes,7,opt,name=unlock_key,json=unlockKey,proto3" json:"unlock_key,omitempty"` // of a manager, where the cluster locks its managers
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -240,6 +242,20 @@ func (x *IssueReply) GetCertificatePem() []byte {
 func (x *IssueReply) GetManagers() []*Peer {
 	if x != nil {
 		return x.Managers
+	}
+	return nil
+}
+
+func (x *IssueReply) GetRootsPem() []byte {
+	if x != nil {
+		return x.RootsPem
+	}
+	return nil
+}
+
+func (x *IssueReply) GetUnlockKey() []byte {
+	if x != nil {
+		return x.UnlockKey
 	}
 	return nil
 }
@@ -1078,12 +1094,17 @@ func (x *Welcome) GetCluster() *ClusterInfo {
 
 // ClusterInfo is what a node must know of its cluster and of itself.
 type ClusterInfo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Managers      []*Peer                `protobuf:"bytes,2,rep,name=managers,proto3" json:"managers,omitempty"`
-	GossipKeys    [][]byte               `protobuf:"bytes,3,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`         // the first one encrypts
-	NodeSpecJson  []byte                 `protobuf:"bytes,4,opt,name=node_spec_json,json=nodeSpecJson,proto3" json:"node_spec_json,omitempty"` // swarm.NodeSpec of the node itself
-	GossipPeers   []string               `protobuf:"bytes,5,rep,name=gossip_peers,json=gossipPeers,proto3" json:"gossip_peers,omitempty"`      // addresses of members, to join the gossip through
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId    string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Managers     []*Peer                `protobuf:"bytes,2,rep,name=managers,proto3" json:"managers,omitempty"`
+	GossipKeys   [][]byte               `protobuf:"bytes,3,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`         // the first one encrypts
+	NodeSpecJson []byte                 `protobuf:"bytes,4,opt,name=node_spec_json,json=nodeSpecJson,proto3" json:"node_spec_json,omitempty"` // swarm.NodeSpec of the node itself
+	GossipPeers  []string               `protobuf:"bytes,5,rep,name=gossip_peers,json=gossipPeers,proto3" json:"gossip_peers,omitempty"`      // addresses of members, to join the gossip through
+	// roots_pem is the root that the join tokens pin and, while it is replaced,
+	// its successor. The last one signs: a node whose certificate another one
+	// has signed asks for a new one.
+	RootsPem      []byte               `protobuf:"bytes,6,opt,name=roots_pem,json=rootsPem,proto3" json:"roots_pem,omitempty"`
+	Heartbeat     *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"` // as in Welcome, for sessions that are open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1149,6 +1170,20 @@ func (x *ClusterInfo) GetNodeSpecJson() []byte {
 func (x *ClusterInfo) GetGossipPeers() []string {
 	if x != nil {
 		return x.GossipPeers
+	}
+	return nil
+}
+
+func (x *ClusterInfo) GetRootsPem() []byte {
+	if x != nil {
+		return x.RootsPem
+	}
+	return nil
+}
+
+func (x *ClusterInfo) GetHeartbeat() *durationpb.Duration {
+	if x != nil {
+		return x.Heartbeat
 	}
 	return nil
 }
@@ -1744,7 +1779,7 @@ const file_wire_proto_rawDesc = "" +
 	"\fIssueRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n" +
 	"\acsr_pem\x18\x02 \x01(\fR\x06csrPem\x12\"\n" +
-	"\favailability\x18\x03 \x01(\tR\favailability\"\xb5\x01\n" +
+	"\favailability\x18\x03 \x01(\tR\favailability\"\xf1\x01\n" +
 	"\n" +
 	"IssueReply\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
@@ -1752,7 +1787,10 @@ const file_wire_proto_rawDesc = "" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12'\n" +
 	"\x0fcertificate_pem\x18\x04 \x01(\fR\x0ecertificatePem\x122\n" +
-	"\bmanagers\x18\x05 \x03(\v2\x16.swarmctl.wire.v1.PeerR\bmanagers\"3\n" +
+	"\bmanagers\x18\x05 \x03(\v2\x16.swarmctl.wire.v1.PeerR\bmanagers\x12\x1b\n" +
+	"\troots_pem\x18\x06 \x01(\fR\brootsPem\x12\x1d\n" +
+	"\n" +
+	"unlock_key\x18\a \x01(\fR\tunlockKey\"3\n" +
 	"\x04Peer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\"\x1b\n" +
@@ -1805,7 +1843,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x127\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\theartbeat\x127\n" +
-	"\acluster\x18\x03 \x01(\v2\x1d.swarmctl.wire.v1.ClusterInfoR\acluster\"\xca\x01\n" +
+	"\acluster\x18\x03 \x01(\v2\x1d.swarmctl.wire.v1.ClusterInfoR\acluster\"\xa0\x02\n" +
 	"\vClusterInfo\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x122\n" +
@@ -1813,7 +1851,9 @@ const file_wire_proto_rawDesc = "" +
 	"\vgossip_keys\x18\x03 \x03(\fR\n" +
 	"gossipKeys\x12$\n" +
 	"\x0enode_spec_json\x18\x04 \x01(\fR\fnodeSpecJson\x12!\n" +
-	"\fgossip_peers\x18\x05 \x03(\tR\vgossipPeers\"\x1d\n" +
+	"\fgossip_peers\x18\x05 \x03(\tR\vgossipPeers\x12\x1b\n" +
+	"\troots_pem\x18\x06 \x01(\fR\brootsPem\x127\n" +
+	"\theartbeat\x18\a \x01(\v2\x19.google.protobuf.DurationR\theartbeat\"\x1d\n" +
 	"\tStatusAck\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x1c\n" +
 	"\n" +
@@ -1928,31 +1968,32 @@ var file_wire_proto_depIdxs = []int32{
 	29, // 15: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
 	16, // 16: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
 	4,  // 17: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	20, // 18: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	21, // 19: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	11, // 20: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	4,  // 21: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 22: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 23: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 24: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 25: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	22, // 26: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	24, // 27: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	26, // 28: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 29: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	1,  // 30: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 31: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	14, // 32: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 33: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	23, // 34: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	25, // 35: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	27, // 36: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 37: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	29, // 18: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	20, // 19: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	21, // 20: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	11, // 21: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	4,  // 22: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 23: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 24: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	6,  // 25: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	5,  // 26: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	22, // 27: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	24, // 28: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	26, // 29: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	5,  // 30: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	1,  // 31: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 32: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	14, // 33: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	5,  // 34: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	23, // 35: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	25, // 36: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	27, // 37: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	5,  // 38: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }

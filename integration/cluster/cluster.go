@@ -30,6 +30,7 @@ type Config struct {
 	Hosts    hosts.Config
 	Managers int // including the first
 	Workers  int
+	Init     []string // more flags of swarmctl init
 	Tools    Tools
 }
 
@@ -38,6 +39,7 @@ type Cluster struct {
 	Rack  *hosts.Rack
 	Nodes []*Node // the managers first
 	kind  Kind
+	flags []string // of init
 	tools Tools
 }
 
@@ -48,7 +50,7 @@ func Powered(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Rack: rack, kind: cfg.Kind, tools: cfg.Tools}
+	c := &Cluster{Rack: rack, kind: cfg.Kind, flags: cfg.Init, tools: cfg.Tools}
 	if err := c.Add(ctx, cfg.Managers+cfg.Workers); err != nil {
 		return nil, errors.Join(err, c.Down())
 	}

@@ -113,7 +113,7 @@ func (n *Node) DockerCLI(ctx context.Context, args ...string) (string, error) {
 func (n *Node) init(ctx context.Context) error {
 	var err error
 	if n.c.kind == Ours {
-		_, err = n.CLI(ctx, "init", "--advertise-addr", n.Addr)
+		_, err = n.CLI(ctx, append([]string{"init", "--advertise-addr", n.Addr}, n.c.flags...)...)
 	} else {
 		_, err = n.API.SwarmInit(ctx, swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: n.Addr})
 	}

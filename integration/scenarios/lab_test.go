@@ -91,10 +91,11 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// ownLab forms a cluster that only this scenario uses.
-func ownLab(t *testing.T, subnet string, managers, workers int) *lab {
+// ownLab forms a cluster that only this scenario uses; init has more flags of
+// swarmctl init.
+func ownLab(t *testing.T, subnet string, managers, workers int, init ...string) *lab {
 	t.Helper()
-	l := form(t, subnet, managers, workers)
+	l := form(t, subnet, managers, workers, init...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.explain()
@@ -115,11 +116,11 @@ func (l *lab) explain() {
 	}
 }
 
-func form(t *testing.T, subnet string, managers, workers int) *lab {
+func form(t *testing.T, subnet string, managers, workers int, init ...string) *lab {
 	t.Helper()
 	start := time.Now()
 	c, err := cluster.New(t.Context(), cluster.Config{
-		Managers: managers, Workers: workers, Tools: tools,
+		Managers: managers, Workers: workers, Init: init, Tools: tools,
 		Hosts: hosts.Config{Prefix: "it", Subnet: subnet},
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func newCluster(t *testing.T) *cluster {
 	must(t, err)
 	id, err := root.SignSelf(identity.NewKey(), api.NewID(), ca.DefaultValidity)
 	must(t, err)
-	c := &cluster{t: t, state: state.New(), source: identity.NewSource(id)}
+	c := &cluster{t: t, state: state.New(), source: identity.NewSource(id, t.TempDir(), nil)}
 	must(t, c.apply(state.Op{PutCluster: &api.Cluster{
 		ID: id.ClusterID, RootCert: cert, RootKey: key, WorkerToken: identity.NewToken(cert), ManagerToken: identity.NewToken(cert),
 	}}))
@@ -89,9 +89,9 @@ func TestJoinPromoteRenew(t *testing.T) {
 	node.Spec.Role = identity.Manager
 	must(t, c.apply(state.Op{PutNode: &node}))
 
-	src := identity.NewSource(j.Identity)
-	must(t, join.Renew(context.Background(), src, dir, c.addr))
-	saved, err := identity.Load(dir)
+	src := identity.NewSource(j.Identity, dir, j.UnlockKey)
+	must(t, join.Renew(context.Background(), src, c.addr))
+	saved, err := identity.Load(dir, nil)
 	must(t, err)
 	for _, id := range []*identity.Identity{src.Current(), saved} {
 		if id.Role != identity.Manager || id.NodeID != j.Identity.NodeID {
@@ -103,7 +103,7 @@ func TestJoinPromoteRenew(t *testing.T) {
 	}
 
 	must(t, c.apply(state.Op{DeleteNode: &state.DeleteNode{ID: node.ID}}))
-	err = join.Renew(context.Background(), src, dir, c.addr)
+	err = join.Renew(context.Background(), src, c.addr)
 	wantError(t, err, api.ErrForbidden, "no longer part of cluster")
 }
 
@@ -138,7 +138,7 @@ func TestBadJoins(t *testing.T) {
 		name, dir, addr, token, text string
 		code                         error
 	}{
-		{"rotated token", "", c.addr, identity.NewToken(c.View().Cluster().RootCert), "join token is not valid for this cluster: get a current one with `swarmctl join-token worker`", api.ErrForbidden},
+		{"rotated token", "", c.addr, identity.NewToken(c.View().Cluster().RootCert), "A valid join token is necessary to join this cluster: get a current one with `swarmctl join-token worker`", api.ErrForbidden},
 		{"truncated token", "", c.addr, good[:70], "cut short: 70 characters instead of 85", api.ErrInvalid},
 		{"token of another cluster", "", other.addr, good, "the CA of " + other.addr + " does not match the token's digest", api.ErrInvalid},
 		{"nobody listens", "", closed.Addr().String(), good, "nobody listens on " + closed.Addr().String(), api.ErrUnavailable},

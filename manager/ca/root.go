@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
@@ -26,7 +27,10 @@ const (
 // Root signs the certificates of a cluster.
 type Root struct {
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
+	// cross, in PEM, leads from what it signs to the root that it replaces;
+	// empty where it replaces none. trust are the roots that nodes trust.
+	cross, trust []byte
 }
 
 // NewRoot makes the root of a new cluster, and returns it with its
@@ -41,7 +45,7 @@ func NewRoot() (root *Root, certPEM, keyPEM []byte, err error) {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		MaxPathLenZero:        true, // it signs nodes, never another CA
+		MaxPathLen:            1, // it signs nodes, and the root that replaces it
 	}, &x509.Certificate{Subject: pkix.Name{CommonName: "swarm-ca"}}, &key.PublicKey, key)
 	if err != nil {
 		return nil, nil, nil, err
@@ -62,22 +66,56 @@ func LoadRoot(certPEM, keyPEM []byte) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(keyPEM)
-	if block == nil {
-		return nil, api.Errorf(api.CodeInternal, "the root's key is not in PEM form")
-	}
-	key, err := x509.ParseECPrivateKey(block.Bytes)
+	key, err := parseKey(keyPEM)
 	if err != nil {
-		return nil, api.Errorf(api.CodeInternal, "unreadable key of the root: %v", err)
+		return nil, err
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, api.Errorf(api.CodeInternal, "the root's key and certificate do not belong together")
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(cert.PublicKey) {
+		return nil, api.Errorf(api.CodeInvalid, "certificate key mismatch: the root's key and its certificate do not belong together")
 	}
-	return &Root{cert, key}, nil
+	return &Root{cert: cert, key: key, trust: certPEM}, nil
+}
+
+// parseKey reads a key in one of the forms that openssl writes.
+func parseKey(text []byte) (crypto.Signer, error) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		var key any
+		var err error
+		switch block.Type {
+		case "EC PRIVATE KEY":
+			key, err = x509.ParseECPrivateKey(block.Bytes)
+		case "RSA PRIVATE KEY":
+			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		case "PRIVATE KEY":
+			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		default:
+			continue // openssl writes the curve before the key
+		}
+		if err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "unreadable key of the root: %v", err)
+		}
+		if signer, ok := key.(crypto.Signer); ok {
+			return signer, nil
+		}
+	}
+	return nil, api.Errorf(api.CodeInvalid, "the root's key is not in PEM form, or is encrypted")
+}
+
+// Signer is the root that signs the certificates of a cluster now.
+func Signer(c *api.Cluster) (*Root, error) {
+	if c.NextRoot == nil {
+		return LoadRoot(c.RootCert, c.RootKey)
+	}
+	root, err := LoadRoot(c.NextRoot.Cert, c.NextRoot.Key)
+	if err == nil {
+		root.cross, root.trust = c.NextRoot.Cross, c.RootsPEM()
+	}
+	return root, err
 }
 
 // Sign makes a certificate for the key of a request: nothing else in the
-// request counts. It is good from identity.Backdate before now until validity
+// request counts. What leads from it to the root that is being replaced, if one
+// is, follows it. It is good from identity.Backdate before now until validity
 // and identity.Grace after. An invalid request has code invalid.
 func (r *Root) Sign(csrPEM []byte, peer identity.Peer, validity time.Duration) (certPEM []byte, err error) {
 	pub, err := identity.ParseCSR(csrPEM)
@@ -106,7 +144,7 @@ func (r *Root) Sign(csrPEM []byte, peer identity.Peer, validity time.Duration) (
 	if err != nil {
 		return nil, err
 	}
-	return identity.EncodeCert(der), nil
+	return append(identity.EncodeCert(der), r.cross...), nil
 }
 
 // SignSelf makes the identity of a cluster's first node.
@@ -120,7 +158,7 @@ func (r *Root) SignSelf(key *ecdsa.PrivateKey, clusterID string, validity time.D
 	if err != nil {
 		return nil, err
 	}
-	return identity.New(key, cert, identity.EncodeCert(r.cert.Raw))
+	return identity.New(key, cert, r.trust)
 }
 
 func serial() *big.Int {

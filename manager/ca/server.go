@@ -33,7 +33,8 @@ type Server struct {
 // NewServer returns the service; register it with wire.RegisterCAServer.
 func NewServer(store Store, log *slog.Logger) *Server { return &Server{store: store, log: log} }
 
-// GetRoot returns the root's certificate, to anybody: it is no secret.
+// GetRoot returns the certificate of the root that join tokens pin, to
+// anybody: it is no secret.
 func (s *Server) GetRoot(context.Context, *wire.GetRootRequest) (*wire.GetRootReply, error) {
 	c, err := s.cluster()
 	if err != nil {
@@ -60,7 +61,7 @@ func (s *Server) issue(ctx context.Context, req *wire.IssueRequest) (*wire.Issue
 	if err != nil {
 		return nil, err
 	}
-	root, err := LoadRoot(c.RootCert, c.RootKey)
+	root, err := Signer(c)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +79,14 @@ func (s *Server) issue(ctx context.Context, req *wire.IssueRequest) (*wire.Issue
 	if err != nil {
 		return nil, err
 	}
-	return &wire.IssueReply{
+	reply := &wire.IssueReply{
 		NodeId: string(node.ID), ClusterId: c.ID, Role: string(node.Spec.Role),
-		CertificatePem: cert, Managers: managers(s.store.View()),
-	}, nil
+		CertificatePem: cert, RootsPem: c.RootsPEM(), Managers: managers(s.store.View()),
+	}
+	if node.Spec.Role == identity.Manager {
+		reply.UnlockKey = c.UnlockKey
+	}
+	return reply, nil
 }
 
 // admit finds or creates the node of a joiner. Its ID comes from its key, so a
@@ -148,7 +153,7 @@ func roleOf(c *api.Cluster, token string) (identity.Role, error) {
 	case manager:
 		return identity.Manager, nil
 	}
-	return "", api.Errorf(api.CodeForbidden, "join token is not valid for this cluster: get a current one with `swarmctl join-token worker` on a manager")
+	return "", api.Errorf(api.CodeForbidden, "A valid join token is necessary to join this cluster: get a current one with `swarmctl join-token worker` on a manager")
 }
 
 func newNode(id api.NodeID, role identity.Role, availability string) (*api.Node, error) {

@@ -62,17 +62,24 @@ func isUnspecified(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
+// addrRules say what each flag wants of an address, in Docker's words.
+var addrRules = map[string]string{
+	"listen":    "listen address must be an IP address or network interface (with optional port number)",
+	"advertise": "advertise address must be a non-zero IP address or network interface (with optional port number)",
+	"data-path": "data path address must be a non-zero IP address or network interface (without a port number)",
+}
+
 // resolveHost turns an IP address or the name of an interface into an IP address.
 func resolveHost(flag, host string) (string, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if flag == "advertise" && ip.IsUnspecified() {
-			return "", api.Errorf(api.CodeInvalid, "advertise address must be a non-zero IP address, and %s is none: give --advertise-addr an address that other nodes can reach", host)
+		if flag != "listen" && ip.IsUnspecified() {
+			return "", api.Errorf(api.CodeInvalid, "%s: give --%s-addr an address that other nodes can reach, which %s is not", addrRules[flag], flag, host)
 		}
 		return ip.String(), nil
 	}
 	ifc, err := net.InterfaceByName(host)
 	if err != nil {
-		return "", api.Errorf(api.CodeInvalid, "%s address %q is neither an IP address nor an interface of this host: give --%s-addr one of them", flag, host, flag)
+		return "", api.Errorf(api.CodeInvalid, "%s: give --%s-addr one of them, which %q is not on this host", addrRules[flag], flag, host)
 	}
 	ips := usable(*ifc)
 	switch len(ips) {

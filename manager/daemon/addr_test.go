@@ -15,7 +15,7 @@ func TestAdvertiseAddr(t *testing.T) {
 		{wish: "", listen: "192.0.2.7:2377", want: "192.0.2.7:2377"},
 		{wish: "lo", listen: "0.0.0.0:2377", want: "127.0.0.1:2377"},
 		{wish: "0.0.0.0", listen: "0.0.0.0:2377", err: "non-zero IP address"},
-		{wish: "no-such-if", listen: "0.0.0.0:2377", err: `"no-such-if" is neither an IP address nor an interface`},
+		{wish: "no-such-if", listen: "0.0.0.0:2377", err: `which "no-such-if" is not on this host`},
 	} {
 		got, err := advertiseAddr(tc.wish, tc.listen)
 		if tc.err != "" {
@@ -36,6 +36,20 @@ func TestListenAddr(t *testing.T) {
 	} {
 		if got, err := listenAddr(addr); err != nil || got != want {
 			t.Errorf("listenAddr(%q) = %q, %v; want %q", addr, got, err, want)
+		}
+	}
+}
+
+func TestADataPathOfItsOwnIsRefused(t *testing.T) {
+	for addr, want := range map[string]string{
+		"": "", "127.0.0.1": "", "lo": "",
+		"192.0.2.1":  "not supported yet: a data path address (192.0.2.1) other than the advertised one (127.0.0.1)",
+		"0.0.0.0":    "data path address must be a non-zero IP address",
+		"no-such-if": `which "no-such-if" is not on this host`,
+	} {
+		err := checkDataPath(addr, "127.0.0.1:2377")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", addr, err, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -36,15 +37,16 @@ func (m *member) onCluster(info *wire.ClusterInfo) {
 	}
 }
 
-// followRole asks for another certificate while the role of this one is not
-// the node's. It looks again after each: the one that has just come may have
-// been asked for before the latest change of the role.
-func (m *member) followRole(ctx context.Context) error {
+// followCertificate asks for another certificate while the role of this one is
+// not the node's, or its issuer not the root that signs now. It looks again
+// after each: the one that has just come may have been asked for before the
+// latest change, or of a manager that had not heard of it.
+func (m *member) followCertificate(ctx context.Context) error {
 	var rest <-chan time.Time // for a manager that has not heard of the change to hear of it
 	for {
 		_, renewed := m.ids.Watch()
 		info, updated := m.watchCluster()
-		if !m.roleDiffers(info) {
+		if !m.roleDiffers(info) && !m.followRoots(info.GetRootsPem()) {
 			rest = nil
 		} else if rest == nil {
 			m.renew.RenewNow()
@@ -60,6 +62,27 @@ func (m *member) followRole(ctx context.Context) error {
 			rest = nil
 		}
 	}
+}
+
+// followRoots has the node trust the roots of its cluster, and says whether its
+// certificate must change because another root signs now. The roots come with
+// the certificate then.
+func (m *member) followRoots(rootsPEM []byte) (renew bool) {
+	at := bytes.LastIndex(rootsPEM, []byte("-----BEGIN"))
+	if at < 0 {
+		return false // it is what the node knew before it heard of a manager
+	}
+	id := m.ids.Current()
+	switch {
+	case !id.IssuedBy(rootsPEM[at:]):
+		return true
+	case bytes.Equal(id.TrustPEM(), rootsPEM):
+		return false
+	}
+	if err := m.ids.Trust(rootsPEM); err != nil {
+		m.log.Error("the cluster's roots are not taken over", "err", err)
+	}
+	return false
 }
 
 // roleDiffers says that the certificate must change. A manager that is to be a

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/swarmctl/swarmctl/api/identity"
+	"github.com/swarmctl/swarmctl/api/unlock"
+	"github.com/swarmctl/swarmctl/manager/ca"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/scheduler"
 	"github.com/swarmctl/swarmctl/worker/docker"
@@ -36,6 +38,9 @@ type Daemon struct {
 
 	mu     sync.Mutex
 	member *member // nil: not a member
+	// locked is set while the node is a manager whose disk waits for the
+	// cluster's unlock key. There is no member then.
+	locked bool
 	// joining is set while there is no member yet but one is on its way.
 	joining bool
 }
@@ -80,19 +85,32 @@ func Run(ctx context.Context, cfg Config) error {
 // or a leave that was cut off has left there goes away: the identity is
 // written last and removed first, so without it there was no membership.
 func (d *Daemon) resume() error {
-	id, err := identity.Load(d.cfg.StateDir)
-	if errors.Is(err, fs.ErrNotExist) {
+	m, err := d.load(nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return removeMembership(d.cfg.StateDir, false)
-	}
-	if err != nil {
+	case errors.Is(err, identity.ErrLocked):
+		d.cfg.Log.Warn("this manager is locked: `swarmctl unlock` starts it; its containers run on meanwhile")
+		d.setLocked(true)
+		return nil
+	case err != nil:
 		return err
+	}
+	d.start(m)
+	return nil
+}
+
+// load makes the membership that the state directory holds.
+func (d *Daemon) load(key unlock.Key) (*member, error) {
+	id, err := identity.Load(d.cfg.StateDir, key)
+	if err != nil {
+		return nil, err
 	}
 	set, err := loadSettings(d.cfg.StateDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d.start(newMember(d, id, set))
-	return nil
+	return newMember(d, identity.NewSource(id, d.cfg.StateDir, key), set), nil
 }
 
 // start runs a membership under the daemon. A membership ends when the node
@@ -122,6 +140,7 @@ func (d *Daemon) serve(l net.Listener) error {
 		Forward:    http.HandlerFunc(d.forward),
 		DialEngine: d.engine.Dial,
 		NewToken:   identity.NewToken,
+		RotateRoot: ca.Rotate,
 		Explain:    scheduler.Explain,
 		Version:    d.cfg.Version,
 		Log:        d.cfg.Log.With("component", "api"),
@@ -183,8 +202,13 @@ func (d *Daemon) ID() (id nodeID) {
 
 // Role implements dockerapi.Node.
 func (d *Daemon) Role() dockerapi.Role {
-	m := d.current()
-	if m == nil {
+	d.mu.Lock()
+	m, locked := d.member, d.locked
+	d.mu.Unlock()
+	switch {
+	case locked:
+		return dockerapi.Locked
+	case m == nil:
 		return dockerapi.Inactive
 	}
 	mgr := m.manager()
@@ -200,9 +224,11 @@ func (d *Daemon) Role() dockerapi.Role {
 // Info implements dockerapi.Node.
 func (d *Daemon) Info(context.Context) swarm.Info {
 	d.mu.Lock()
-	m, joining := d.member, d.joining
+	m, joining, locked := d.member, d.joining, d.locked
 	d.mu.Unlock()
 	switch {
+	case locked:
+		return d.lockedInfo()
 	case m != nil:
 		return m.info()
 	case joining:

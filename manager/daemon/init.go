@@ -10,7 +10,9 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/identity"
+	"github.com/swarmctl/swarmctl/api/unlock"
 	"github.com/swarmctl/swarmctl/manager/ca"
+	"github.com/swarmctl/swarmctl/manager/dockerapi"
 )
 
 // Init implements dockerapi.Node: it makes a cluster of this node alone. The
@@ -20,14 +22,14 @@ func (d *Daemon) Init(ctx context.Context, req swarm.InitRequest) (nodeID, error
 	ctx = context.WithoutCancel(ctx) // a caller who hangs up stops nothing half-way
 	d.ops.Lock()
 	defer d.ops.Unlock()
+	if d.isLocked() {
+		return "", dockerapi.ErrLocked
+	}
 	if m := d.current(); m != nil {
 		if req.ForceNewCluster {
 			return m.id(), d.forceNewCluster(ctx, m)
 		}
 		return "", errMember
-	}
-	if req.ForceNewCluster {
-		return "", api.Errorf(api.CodeUnavailable, "this node is not part of a cluster, so there is none to make new: use `swarmctl init` without --force-new-cluster")
 	}
 	set, err := d.prepare(ctx, req.ListenAddr, req.AdvertiseAddr, req.DataPathAddr)
 	if err != nil {
@@ -40,12 +42,12 @@ func (d *Daemon) Init(ctx context.Context, req swarm.InitRequest) (nodeID, error
 	if err := set.save(d.cfg.StateDir); err != nil {
 		return "", err
 	}
-	m := newMember(d, id, set)
+	m := newMember(d, identity.NewSource(id, d.cfg.StateDir, b.cluster.UnlockKey), set)
 	m.boot = b
 	if err := d.begin(ctx, m); err != nil {
 		return "", fmt.Errorf("init: %w", err)
 	}
-	if err := id.Save(d.cfg.StateDir); err != nil {
+	if err := m.ids.Save(); err != nil {
 		return "", errors.Join(err, d.end(m))
 	}
 	return id.NodeID, nil
@@ -58,6 +60,11 @@ func newCluster(req swarm.InitRequest, set settings) (boot, *identity.Identity, 
 		return boot{}, nil, fmt.Errorf("make the cluster's CA: %w", err)
 	}
 	spec := withDefaults(req.Spec)
+	spec.EncryptionConfig.AutoLockManagers = spec.EncryptionConfig.AutoLockManagers || req.AutoLockManagers
+	var key unlock.Key
+	if spec.EncryptionConfig.AutoLockManagers {
+		key = unlock.New()
+	}
 	clusterID := api.NewID()
 	id, err := root.SignSelf(identity.NewKey(), clusterID, spec.CAConfig.NodeCertExpiry)
 	if err != nil {
@@ -69,7 +76,7 @@ func newCluster(req swarm.InitRequest, set settings) (boot, *identity.Identity, 
 	}
 	return boot{
 		cluster: &api.Cluster{
-			ID: clusterID, Spec: spec, RootCert: certPEM, RootKey: keyPEM,
+			ID: clusterID, Spec: spec, RootCert: certPEM, RootKey: keyPEM, UnlockKey: key,
 			WorkerToken: identity.NewToken(certPEM), ManagerToken: identity.NewToken(certPEM),
 			GossipKeys: [][]byte{newGossipKey()}, AddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize,
 		},
@@ -117,7 +124,7 @@ func (d *Daemon) forceNewCluster(ctx context.Context, old *member) error {
 		return api.Errorf(api.CodeUnavailable, "this node is a worker and holds no state: run `swarmctl init --force-new-cluster` on a manager")
 	}
 	old.stop()
-	m := newMember(d, old.ids.Current(), old.settings())
+	m := newMember(d, old.ids, old.settings())
 	m.boot.force = true
 	d.start(m)
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)

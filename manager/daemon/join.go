@@ -21,7 +21,7 @@ func (d *Daemon) Join(ctx context.Context, req swarm.JoinRequest) error {
 	ctx = context.WithoutCancel(ctx) // as Init
 	d.ops.Lock()
 	defer d.ops.Unlock()
-	if d.current() != nil {
+	if d.current() != nil || d.isLocked() {
 		return errMember
 	}
 	if len(req.RemoteAddrs) == 0 {
@@ -45,7 +45,7 @@ func (d *Daemon) Join(ctx context.Context, req swarm.JoinRequest) error {
 		// The join key stays: tried again, this is the same node.
 		return errors.Join(err, removeMembership(d.cfg.StateDir, joined != nil))
 	}
-	m := newMember(d, joined.Identity, set)
+	m := newMember(d, identity.NewSource(joined.Identity, d.cfg.StateDir, joined.UnlockKey), set)
 	if err := d.begin(ctx, m); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}

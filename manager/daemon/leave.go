@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/identity"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/worker"
 )
 
 // leavePatience bounds the farewells: a node leaves even if nobody hears it.
@@ -21,6 +25,9 @@ const leavePatience = 10 * time.Second
 func (d *Daemon) Leave(ctx context.Context, force bool) error {
 	d.ops.Lock()
 	defer d.ops.Unlock()
+	if d.isLocked() {
+		return d.leaveLocked(ctx, force)
+	}
 	m := d.current()
 	if m == nil {
 		return api.Errorf(api.CodeUnavailable, "This node is not part of a swarm")
@@ -35,14 +42,47 @@ func (d *Daemon) Leave(ctx context.Context, force bool) error {
 	m.stop()
 	var err error
 	if w != nil {
-		if err = w.RemoveAll(ctx); err != nil {
-			err = fmt.Errorf("left the cluster, but containers remain (see `docker ps --filter label=%s`): %w", api.LabelCluster, err)
-		}
+		err = removeContainers(ctx, w)
 	}
 	d.mu.Lock()
 	d.member = nil
 	d.mu.Unlock()
 	return errors.Join(removeMembership(d.cfg.StateDir, true), err)
+}
+
+func removeContainers(ctx context.Context, w *worker.Worker) error {
+	if err := w.RemoveAll(ctx); err != nil {
+		return fmt.Errorf("left the cluster, but containers remain (see `docker ps --filter label=%s`): %w", api.LabelCluster, err)
+	}
+	return nil
+}
+
+// leaveLocked forgets a membership that nobody unlocks. The cluster cannot be
+// told: the node stays in its list, down, until it is removed there.
+func (d *Daemon) leaveLocked(ctx context.Context, force bool) error {
+	if !force {
+		return api.Errorf(api.CodeUnavailable, "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.")
+	}
+	ctx = context.WithoutCancel(ctx)
+	peer, err := identity.PeerOn(d.cfg.StateDir)
+	if err == nil {
+		var w *worker.Worker
+		if w, err = d.idleWorker(peer); err == nil {
+			err = removeContainers(ctx, w)
+		}
+	}
+	err = errors.Join(removeMembership(d.cfg.StateDir, true), err)
+	d.setLocked(false)
+	return err
+}
+
+// idleWorker is one that can only be told to remove what is there.
+func (d *Daemon) idleWorker(p identity.Peer) (*worker.Worker, error) {
+	return worker.New(worker.Config{
+		NodeID: p.NodeID, ClusterID: p.ClusterID, Engine: d.engine, Log: d.cfg.Log.With("component", "worker"),
+		Dial:     func(context.Context, string) (*grpc.ClientConn, error) { return nil, errNoManager },
+		Managers: func() []*wire.Peer { return nil },
+	})
 }
 
 // refuseLeave says what Docker says to a manager that would leave.

@@ -110,6 +110,7 @@ func (m *member) runManager(ctx context.Context) error {
 		m.managingOnce.Do(func() { close(m.managing) })
 		group.Go(func() error { return mgr.dispatch(ctx) })
 		group.Go(func() error { return mgr.stayMember(ctx) })
+		group.Go(func() error { return (&clusterFollower{g: mgr}).run(ctx) })
 		return mgr.store.LeadTerms(ctx, mgr.lead)
 	})
 	err = group.Wait()
@@ -137,6 +138,7 @@ func (g *manager) openStore() error {
 		Addr:            m.settings().AdvertiseAddr,
 		Bootstrap:       m.boot.bootstrap(),
 		ForceNewCluster: m.boot.force,
+		Key:             m.ids.Key(),
 		Listener:        g.mux.listen(protoRaft),
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return dialTLS(ctx, m.ids, addr, protoRaft)
@@ -211,7 +213,8 @@ func (g *manager) leaderLoops() map[string]func(context.Context) error {
 	}
 	roles := &roleKeeper{self: m.id(), store: g.store, log: m.component("roles")}
 	keys := &keyKeeper{store: g.store, log: m.component("keys")}
+	roots := &rootKeeper{store: g.store, log: m.component("roots")}
 	return map[string]func(context.Context) error{
-		"services": svc.Run, "scheduler": sched.Run, "liveness": live.Run, "roles": roles.Run, "keys": keys.Run,
+		"services": svc.Run, "scheduler": sched.Run, "liveness": live.Run, "roles": roles.Run, "keys": keys.Run, "roots": roots.Run,
 	}
 }

@@ -61,11 +61,10 @@ type member struct {
 	failed  chan struct{} // closed, and replaced, when failure changes
 }
 
-func newMember(d *Daemon, id *identity.Identity, set settings) *member {
-	ids := identity.NewSource(id)
+func newMember(d *Daemon, ids *identity.Source, set settings) *member {
 	m := &member{
 		d:         d,
-		log:       d.cfg.Log.With("node", id.NodeID),
+		log:       d.cfg.Log.With("node", ids.Current().NodeID),
 		ids:       ids,
 		set:       set,
 		cluster:   set.clusterInfo(),
@@ -93,14 +92,14 @@ func (m *member) run(context.Context) {
 	defer close(m.done)
 	group, ctx := errgroup.WithContext(m.ctx)
 	renewer, err := joiner.NewRenewer(joiner.RenewerConfig{
-		Source: m.ids, Dir: m.d.cfg.StateDir, Managers: m.managerAddrs, Log: m.component("renewal"),
+		Source: m.ids, Managers: m.managerAddrs, Log: m.component("renewal"),
 	})
 	if err != nil {
 		panic(err) // all of its fields are set
 	}
 	m.renew = renewer
 	group.Go(func() error { return renewer.Run(ctx) })
-	group.Go(func() error { return m.followRole(ctx) })
+	group.Go(func() error { return m.followCertificate(ctx) })
 	group.Go(func() error { m.keep(ctx, "manager", m.runManagerWhileOne); return nil })
 	group.Go(func() error { m.keep(ctx, "gossip", m.runGossip); return nil })
 	group.Go(func() error { m.keep(ctx, "worker", m.runWorker); return nil })
@@ -145,6 +144,10 @@ func (m *member) runWorker(ctx context.Context) error {
 		Managers:  m.managerPeers,
 		OnCluster: m.onCluster,
 		Suspect:   m.suspect,
+		TLS: func() (swarm.TLSInfo, <-chan struct{}) {
+			id, changed := m.ids.Watch()
+			return id.TLSInfo(), changed
+		},
 		Advertise: m.advertiseHost(),
 		Version:   m.d.cfg.Version,
 		Starts:    m.d.cfg.Starts,

@@ -28,7 +28,7 @@ func memberOf(t *testing.T, root *ca.Root, rootPEM []byte, role identity.Role) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	return identity.NewSource(id)
+	return identity.NewSource(id, t.TempDir(), nil)
 }
 
 // TestAPIOverTheClusterPort is the way of a request that a follower forwards:

@@ -29,10 +29,26 @@ func (d *Daemon) prepare(ctx context.Context, listen, advertise, dataPath string
 	if err != nil {
 		return settings{}, err
 	}
+	if err := checkDataPath(dataPath, a); err != nil {
+		return settings{}, err
+	}
 	if err := checkPorts(l, a); err != nil {
 		return settings{}, err
 	}
 	return settings{ListenAddr: l, AdvertiseAddr: a, DataPathAddr: dataPath}, nil
+}
+
+// checkDataPath refuses what would be forgotten: there is no traffic yet that
+// would take another way than the cluster's own.
+func checkDataPath(dataPath, advertise string) error {
+	if dataPath == "" {
+		return nil
+	}
+	ip, err := resolveHost("data-path", dataPath)
+	if err == nil && ip != hostOf(advertise) {
+		err = api.Errorf(api.CodeUnsupported, "not supported yet: a data path address (%s) other than the advertised one (%s): networks that span hosts come with a later version of swarmctl", ip, hostOf(advertise))
+	}
+	return err
 }
 
 // checkPorts finds out now, and not when the node half exists, that a port is

@@ -36,6 +36,9 @@ type Config struct {
 	// as one. Twice as often costs twice the packets (a node and heartbeat: some
 	// 100 bytes each way, and as many wake-ups) and buys a shorter SessionTimeout
 	// at equal certainty. 0 is 800 ms.
+	//
+	// Both times are for clusters that want no other heartbeat period than Docker
+	// Swarm's of 5 s; one that wants twice that gets twice of both: see times.
 	Heartbeat time.Duration
 	// SessionTimeout is for how long a node may be silent before its session
 	// counts as lost. Shorter moves the replicas of dead nodes sooner, longer
@@ -57,7 +60,20 @@ const (
 	proposeTimeout = 5 * time.Second
 	// tunnelTimeout is for how long a node may take to dial back.
 	tunnelTimeout = 10 * time.Second
+	// usualPeriod is the heartbeat period of a cluster that asks for no other.
+	usualPeriod = 5 * time.Second
 )
+
+// times are Heartbeat and SessionTimeout, longer or shorter in the proportion
+// in which the cluster's heartbeat period is longer or shorter than the usual one.
+func (c *Config) times(v *state.View) (heartbeat, sessionTimeout time.Duration) {
+	cluster := v.Cluster()
+	if cluster == nil || cluster.Spec.Dispatcher.HeartbeatPeriod <= 0 {
+		return c.Heartbeat, c.SessionTimeout
+	}
+	ratio := float64(cluster.Spec.Dispatcher.HeartbeatPeriod) / float64(usualPeriod)
+	return time.Duration(ratio * float64(c.Heartbeat)), time.Duration(ratio * float64(c.SessionTimeout))
+}
 
 func (c *Config) validate() error {
 	if c.NewID == nil {

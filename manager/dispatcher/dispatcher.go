@@ -54,7 +54,7 @@ func New(cfg Config) (*Dispatcher, error) {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	view, cursor := d.cfg.Store.Follow()
 	d.mu.Lock()
-	d.view, d.shared = view, shareInfo(view)
+	d.view, d.shared = view, d.cfg.shareInfo(view)
 	d.adopt(slices.Collect(view.Nodes()))
 	d.mu.Unlock()
 	close(d.started)
@@ -118,7 +118,7 @@ func (d *Dispatcher) fanOutNodes(e *state.Event) {
 	if !managers {
 		return
 	}
-	if next := shareInfo(e.View); !next.equal(d.shared) {
+	if next := d.cfg.shareInfo(e.View); !next.equal(d.shared) {
 		d.shared = next
 		for s := range maps.Values(d.sessions) {
 			s.mark(func(p *pending) { p.info = true })

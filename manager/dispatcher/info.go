@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
@@ -16,10 +17,11 @@ import (
 // once a change, not once a node.
 type sharedInfo struct{ wire *wire.ClusterInfo }
 
-func shareInfo(v *state.View) *sharedInfo {
-	info := &wire.ClusterInfo{}
+func (c *Config) shareInfo(v *state.View) *sharedInfo {
+	heartbeat, _ := c.times(v)
+	info := &wire.ClusterInfo{Heartbeat: durationpb.New(heartbeat)}
 	if c := v.Cluster(); c != nil {
-		info.ClusterId, info.GossipKeys = c.ID, c.GossipKeys
+		info.ClusterId, info.GossipKeys, info.RootsPem = c.ID, c.GossipKeys, c.RootsPEM()
 	}
 	for n := range v.Nodes() {
 		if !n.IsManager() {
@@ -43,7 +45,7 @@ func (s *sharedInfo) forNode(n *api.Node) (*wire.ClusterInfo, error) {
 	}
 	return &wire.ClusterInfo{
 		ClusterId: s.wire.ClusterId, Managers: s.wire.Managers, GossipKeys: s.wire.GossipKeys,
-		GossipPeers: s.wire.GossipPeers, NodeSpecJson: spec,
+		GossipPeers: s.wire.GossipPeers, RootsPem: s.wire.RootsPem, Heartbeat: s.wire.Heartbeat, NodeSpecJson: spec,
 	}, nil
 }
 

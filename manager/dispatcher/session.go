@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/peer"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
@@ -214,6 +213,6 @@ func (d *Dispatcher) welcome(s *session, n *api.Node, shared *sharedInfo) (*wire
 		return nil, err
 	}
 	return &wire.FromManager{Message: &wire.FromManager_Welcome{Welcome: &wire.Welcome{
-		SessionId: s.id, Heartbeat: durationpb.New(d.cfg.Heartbeat), Cluster: info,
+		SessionId: s.id, Heartbeat: info.Heartbeat, Cluster: info,
 	}}}, nil
 }

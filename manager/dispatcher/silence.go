@@ -125,7 +125,8 @@ func (o *observation) written(ok bool) (forget bool) {
 // watchSilence ticks, and writes what it hears and does not hear to the store:
 // all news of a tick in one command, one command at a time.
 func (d *Dispatcher) watchSilence(ctx context.Context) {
-	tick := time.NewTicker(d.cfg.SessionTimeout / ticksPerTimeout)
+	timeout := d.sessionTimeout()
+	tick := time.NewTicker(timeout / ticksPerTimeout)
 	defer tick.Stop()
 	idle := make(chan struct{}, 1)
 	idle <- struct{}{}
@@ -136,6 +137,10 @@ func (d *Dispatcher) watchSilence(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if now := d.sessionTimeout(); now != timeout { // the cluster wants another one
+			timeout = now
+			tick.Reset(timeout / ticksPerTimeout)
 		}
 		news := d.listen()
 		if len(news) == 0 {
@@ -150,6 +155,12 @@ func (d *Dispatcher) watchSilence(ctx context.Context) {
 		default: // still writing; the news will be there at the next tick
 		}
 	}
+}
+
+func (d *Dispatcher) sessionTimeout() time.Duration {
+	view, _ := d.current()
+	_, timeout := d.cfg.times(view)
+	return timeout
 }
 
 func (d *Dispatcher) listen() []observation {

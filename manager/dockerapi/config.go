@@ -23,6 +23,7 @@ const (
 	Worker               // member that holds no replicated state
 	Manager              // holds the state, and is not the leader
 	Leader               // the manager that writes the state
+	Locked               // a manager that waits for the cluster's unlock key
 )
 
 // Node is the daemon itself: its membership, which no command to the store
@@ -40,6 +41,10 @@ type Node interface {
 	// Leave ends the membership. Without force a manager refuses where its
 	// going would cost the cluster its quorum.
 	Leave(ctx context.Context, force bool) error
+	// Unlock starts a manager that is Locked, with the unlock key in its text
+	// form. Errors: invalid where it is no key, wrong key where it is another
+	// one, conflict where the node is not locked.
+	Unlock(ctx context.Context, key string) error
 	// Info says what the node knows of itself: NodeID, NodeAddr,
 	// LocalNodeState, ControlAvailable, Error, RemoteManagers. On a manager
 	// the API adds Cluster, Nodes and Managers from the state.
@@ -84,6 +89,9 @@ type Config struct {
 	Explain func(*state.View, *api.Task) []api.NodeReason
 	// NewToken makes a join token that pins the cluster's root certificate.
 	NewToken func(rootPEM []byte) string
+	// RotateRoot is the cluster with a successor of its root: the one in PEM, or
+	// a new one where there is none.
+	RotateRoot func(c *api.Cluster, certPEM, keyPEM []byte) (*api.Cluster, error)
 	// Version of this program, told by /version and /info.
 	Version string
 	// LogPatience is how long the logs of a node that does not answer are
@@ -106,7 +114,7 @@ type Config struct {
 func (c *Config) complete() error {
 	for name, missing := range map[string]bool{
 		"Node": c.Node == nil, "Store": c.Store == nil, "Tunnel": c.Tunnel == nil, "Forward": c.Forward == nil,
-		"DialEngine": c.DialEngine == nil, "NewToken": c.NewToken == nil, "Explain": c.Explain == nil,
+		"DialEngine": c.DialEngine == nil, "NewToken": c.NewToken == nil, "RotateRoot": c.RotateRoot == nil, "Explain": c.Explain == nil,
 	} {
 		if missing {
 			return errors.New("dockerapi: Config." + name + " is missing")

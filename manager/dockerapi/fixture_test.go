@@ -17,6 +17,7 @@ import (
 	"github.com/docker/docker/client"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/manager/ca"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
@@ -28,6 +29,7 @@ type fakeNode struct {
 	init []swarm.InitRequest
 	join []swarm.JoinRequest
 	left []bool
+	keys []string // that Unlock was called with
 }
 
 func (n *fakeNode) ID() api.NodeID                  { return "node1" }
@@ -40,6 +42,11 @@ func (n *fakeNode) Join(_ context.Context, r swarm.JoinRequest) error {
 
 func (n *fakeNode) Leave(_ context.Context, force bool) error {
 	n.left = append(n.left, force)
+	return nil
+}
+
+func (n *fakeNode) Unlock(_ context.Context, key string) error {
+	n.keys = append(n.keys, key)
 	return nil
 }
 
@@ -123,9 +130,10 @@ func start(t *testing.T, engine http.Handler) *cluster {
 		Explain: func(_ *state.View, t *api.Task) []api.NodeReason {
 			return []api.NodeReason{{Node: "node1", Hostname: "h1", Reasons: []api.Reason{{Rule: "resources", Text: "has no room for " + string(t.ID)}}}}
 		},
-		Now:      func() time.Time { return time.Now().Add(time.Duration(c.later.Load())) },
-		NewToken: func([]byte) string { return fmt.Sprintf("token%d", ids.Add(1)) },
-		NewID:    func() string { return fmt.Sprintf("id%d", ids.Add(1)) },
+		Now:        func() time.Time { return time.Now().Add(time.Duration(c.later.Load())) },
+		RotateRoot: ca.Rotate,
+		NewToken:   func([]byte) string { return fmt.Sprintf("token%d", ids.Add(1)) },
+		NewID:      func() string { return fmt.Sprintf("id%d", ids.Add(1)) },
 	})
 	c.must(err)
 	c.api = a

@@ -297,8 +297,11 @@ func errNetworkExists(name string) error {
 
 // notHere says why this node makes no networks that span hosts.
 func (a *API) notHere() error {
-	if a.cfg.Node.Role() == Worker {
+	switch a.cfg.Node.Role() {
+	case Worker:
 		return api.Errorf(api.CodeForbidden, "Cannot create a multi-host network from a worker node. Please create the network from a manager node.")
+	case Locked:
+		return ErrLocked
 	}
 	return api.Errorf(api.CodeUnavailable, notAMember)
 }

@@ -25,12 +25,12 @@ func (a *API) nodeList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, project := []swarm.Node{}, a.nodeProjection(view)
+	list, self := []swarm.Node{}, a.cfg.Node.ID()
 	for n := range view.Nodes() {
 		if prefixMatch(f, "id", string(n.ID)) && prefixMatch(f, "name", n.Description.Hostname) &&
 			labelMatch(f, "label", n.Description.Engine.Labels) && labelMatch(f, "node.label", n.Spec.Labels) &&
 			f.ExactMatch("role", string(roleOf(n))) && f.ExactMatch("membership", "accepted") {
-			list = append(list, project(n))
+			list = append(list, projectNode(n, n.ID == self))
 		}
 	}
 	return writeJSON(w, http.StatusOK, list)
@@ -45,16 +45,7 @@ func (a *API) nodeInspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, a.nodeProjection(view)(n))
-}
-
-// nodeProjection knows what the projection of a node needs beside the node.
-func (a *API) nodeProjection(view *state.View) func(*api.Node) swarm.Node {
-	leader, tls := a.cfg.Node.ID(), swarm.TLSInfo{}
-	if c := view.Cluster(); c != nil {
-		tls = tlsInfo(c.RootCert)
-	}
-	return func(n *api.Node) swarm.Node { return projectNode(n, n.ID == leader, tls) }
+	return writeJSON(w, http.StatusOK, projectNode(n, n.ID == a.cfg.Node.ID()))
 }
 
 func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {

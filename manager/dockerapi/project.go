@@ -20,15 +20,15 @@ func clusterInfo(c *api.Cluster) swarm.ClusterInfo {
 	spec.Labels = notNil(spec.Labels)
 	_, size := c.Pool()
 	return swarm.ClusterInfo{
-		ID: c.ID, Meta: c.Meta, Spec: spec, TLSInfo: tlsInfo(c.RootCert),
+		ID: c.ID, Meta: c.Meta, Spec: spec, TLSInfo: tlsInfo(c), RootRotationInProgress: c.NextRoot != nil,
 		DefaultAddrPool: c.AddrPool, SubnetSize: size, DataPathPort: dataPathPort,
 	}
 }
 
-// tlsInfo says which CA a node trusts.
-func tlsInfo(rootPEM []byte) swarm.TLSInfo {
-	info := swarm.TLSInfo{TrustRoot: string(rootPEM)}
-	block, _ := pem.Decode(rootPEM)
+// tlsInfo says which root the nodes trust, and which one signs.
+func tlsInfo(c *api.Cluster) swarm.TLSInfo {
+	info := swarm.TLSInfo{TrustRoot: string(c.RootCert)}
+	block, _ := pem.Decode(c.Signer())
 	if block == nil {
 		return info
 	}
@@ -47,7 +47,7 @@ func roleOf(n *api.Node) swarm.NodeRole {
 	return swarm.NodeRoleWorker
 }
 
-func projectNode(n *api.Node, leader bool, tls swarm.TLSInfo) swarm.Node {
+func projectNode(n *api.Node, leader bool) swarm.Node {
 	out := swarm.Node{
 		ID: string(n.ID), Meta: n.Meta, Spec: n.Spec, Description: n.Description,
 		Status: swarm.NodeStatus{State: swarm.NodeState(n.Status.State), Message: n.Status.Message, Addr: n.Status.Addr},
@@ -55,9 +55,6 @@ func projectNode(n *api.Node, leader bool, tls swarm.TLSInfo) swarm.Node {
 	out.Spec.Labels = notNil(out.Spec.Labels)
 	if out.Status.State == "" {
 		out.Status.State = swarm.NodeStateUnknown
-	}
-	if out.Description.TLSInfo.TrustRoot == "" {
-		out.Description.TLSInfo = tls
 	}
 	if n.IsManager() {
 		out.ManagerStatus = &swarm.ManagerStatus{Leader: leader, Reachability: reachability(n, leader), Addr: n.ManagerAddr}

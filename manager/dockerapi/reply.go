@@ -16,6 +16,7 @@ const maxBody = 4 << 20
 
 var statusOf = map[api.Code]int{
 	api.CodeInvalid:     http.StatusBadRequest,
+	api.CodeWrongKey:    http.StatusUnauthorized,
 	api.CodeForbidden:   http.StatusForbidden,
 	api.CodeNotFound:    http.StatusNotFound,
 	api.CodeConflict:    http.StatusConflict,

@@ -64,7 +64,7 @@ func ownerOf(path string) owner {
 		return ownerNode
 	case "swarm":
 		switch rest {
-		case "init", "join", "leave":
+		case "init", "join", "leave", "unlock":
 			return ownerNode
 		}
 		return ownerCluster
@@ -95,6 +95,8 @@ func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
 		a.cfg.Forward.ServeHTTP(w, r)
 	case Worker:
 		writeError(w, api.Errorf(api.CodeUnavailable, notAManager))
+	case Locked:
+		writeError(w, ErrLocked)
 	default:
 		writeError(w, api.Errorf(api.CodeUnavailable, notAMember))
 	}
@@ -144,6 +146,7 @@ func (a *API) nodeRoutes() http.Handler {
 		"POST /swarm/init":            a.swarmInit,
 		"POST /swarm/join":            a.swarmJoin,
 		"POST /swarm/leave":           a.swarmLeave,
+		"POST /swarm/unlock":          a.swarmUnlock,
 
 		"GET /networks":                  a.hostNetworkList,
 		"POST /networks/create":          a.hostNetworkCreate,
@@ -161,7 +164,6 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /swarm":                       a.swarmInspect,
 		"POST /swarm/update":               a.swarmUpdate,
 		"GET /swarm/unlockkey":             a.swarmUnlockKey,
-		"POST /swarm/unlock":               a.swarmUnlock,
 		"GET /nodes":                       a.nodeList,
 		"GET /nodes/{id}":                  a.nodeInspect,
 		"POST /nodes/{id}/update":          a.nodeUpdate,

@@ -43,7 +43,7 @@ func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Swarm", [...]string{Inactive: "inactive", Worker: "active/worker", Manager: "active/manager", Leader: "active/manager"}[a.cfg.Node.Role()])
+	w.Header().Set("Swarm", [...]string{Inactive: "inactive", Worker: "active/worker", Manager: "active/manager", Leader: "active/manager", Locked: "locked"}[a.cfg.Node.Role()])
 	if r.Method == http.MethodGet {
 		_, _ = io.WriteString(w, "OK")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/identity"
+	"github.com/swarmctl/swarmctl/api/unlock"
 	"github.com/swarmctl/swarmctl/api/wire"
 )
 
@@ -35,8 +36,9 @@ type Request struct {
 
 // Joined is what a node is after it has joined.
 type Joined struct {
-	Identity *identity.Identity // saved in Request.Dir already
-	Managers []*wire.Peer
+	Identity  *identity.Identity // saved in Request.Dir already
+	UnlockKey unlock.Key         // it is sealed with; nil where it is not
+	Managers  []*wire.Peer
 }
 
 // Join makes the machine a node of the cluster that the token belongs to. The
@@ -72,19 +74,17 @@ func Join(ctx context.Context, r Request) (*Joined, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := identity.New(key, reply.CertificatePem, root)
+	id, err := identity.New(key, reply.CertificatePem, reply.RootsPem)
 	if err != nil {
 		return nil, fmt.Errorf("answer of manager %s: %w", addr, err)
 	}
-	if err := id.Save(r.Dir); err != nil {
-		return nil, err
-	}
-	return &Joined{Identity: id, Managers: reply.Managers}, nil
+	src := identity.NewSource(id, r.Dir, reply.UnlockKey)
+	return &Joined{Identity: id, UnlockKey: src.Key(), Managers: reply.Managers}, src.Save()
 }
 
 // mustBeStranger refuses a node that has an identity, readable or not.
 func mustBeStranger(dir string) error {
-	id, err := identity.Load(dir)
+	id, err := identity.PeerOn(dir)
 	switch {
 	case err == nil:
 		return api.Errorf(api.CodeConflict, "this node is already part of cluster %s, as node %s: leave it first with `swarmctl leave`", id.ClusterID, id.NodeID)

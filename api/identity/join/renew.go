@@ -14,8 +14,8 @@ import (
 )
 
 // Renew gets a new certificate for the node, with a new key and the role that
-// the cluster has for the node now, saves it in dir and makes it the current one.
-func Renew(ctx context.Context, src *identity.Source, dir, addr string) error {
+// the cluster has for the node now, saves it and makes it the current one.
+func Renew(ctx context.Context, src *identity.Source, addr string) error {
 	old := src.Current()
 	key := identity.NewKey()
 	csr, err := identity.NewCSR(key)
@@ -26,24 +26,19 @@ func Renew(ctx context.Context, src *identity.Source, dir, addr string) error {
 	if err != nil {
 		return fmt.Errorf("renew the certificate at %s: %w", addr, err)
 	}
-	id, err := identity.New(key, reply.CertificatePem, old.RootPEM())
+	id, err := identity.New(key, reply.CertificatePem, reply.RootsPem)
 	if err != nil {
 		return fmt.Errorf("renew the certificate: answer of manager %s: %w", addr, err)
 	}
 	if id.NodeID != old.NodeID || id.ClusterID != old.ClusterID {
 		return api.Errorf(api.CodeInternal, "manager %s answered with a certificate of node %s instead of %s", addr, id.NodeID, old.NodeID)
 	}
-	if err := id.Save(dir); err != nil {
-		return err
-	}
-	src.Set(id)
-	return nil
+	return src.Set(id, reply.UnlockKey)
 }
 
 // RenewerConfig is what a Renewer needs.
 type RenewerConfig struct {
 	Source   *identity.Source
-	Dir      string          // the node's state directory
 	Managers func() []string // addresses to ask, in order of preference; asked anew for each try
 	Log      *slog.Logger
 }
@@ -56,13 +51,14 @@ type Renewer struct {
 
 // NewRenewer returns a Renewer that works once Run is called.
 func NewRenewer(c RenewerConfig) (*Renewer, error) {
-	if c.Source == nil || c.Dir == "" || c.Managers == nil || c.Log == nil {
-		return nil, errors.New("renewer: Source, Dir, Managers and Log must be set")
+	if c.Source == nil || c.Managers == nil || c.Log == nil {
+		return nil, errors.New("renewer: Source, Managers and Log must be set")
 	}
 	return &Renewer{RenewerConfig: c, now: make(chan struct{}, 1)}, nil
 }
 
-// RenewNow asks for a renewal without delay: the node's role has changed.
+// RenewNow asks for a renewal without delay: the node's role has changed, or
+// the cluster's root.
 func (r *Renewer) RenewNow() {
 	select {
 	case r.now <- struct{}{}:
@@ -107,7 +103,7 @@ func (r *Renewer) Run(ctx context.Context) error {
 func (r *Renewer) renew(ctx context.Context) error {
 	var errs []error
 	for _, addr := range r.Managers() {
-		err := Renew(ctx, r.Source, r.Dir, addr)
+		err := Renew(ctx, r.Source, addr)
 		if err == nil {
 			return nil
 		}
