@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func buildApp() (io.Reader, error) {
+func buildBinary() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "app")
 	if err != nil {
 		return nil, err
@@ -69,7 +69,11 @@ func buildApp() (io.Reader, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, errors.New(string(out))
 	}
-	bin, err := os.ReadFile(path)
+	return os.ReadFile(path)
+}
+
+func buildApp() (io.Reader, error) {
+	bin, err := buildBinary()
 	if err != nil {
 		return nil, err
 	}
