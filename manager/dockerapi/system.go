@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,9 +9,13 @@ import (
 	"net/http"
 	"time"
 
+	docker "github.com/docker/docker/api"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 const (
@@ -25,18 +30,7 @@ const (
 // ping answers what clients negotiate the version with: as the engine, and for
 // it while it is down, so that the swarm half stays in reach.
 func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), pingPatience)
-	defer cancel()
-	if res, err := a.ask(ctx, "/_ping"); err == nil {
-		_ = res.Body.Close()
-		header := http.Header{}
-		for _, k := range []string{"Api-Version", "Builder-Version", "Docker-Experimental", "Ostype", "Server"} {
-			if v := res.Header.Get(k); v != "" {
-				header.Set(k, v)
-			}
-		}
-		a.lastPing.Store(&header)
-	}
+	a.pingEngine(r.Context())
 	for k, v := range a.engineHeaders() {
 		w.Header()[k] = v
 	}
@@ -45,6 +39,48 @@ func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Swarm", [...]string{Inactive: "inactive", Worker: "active/worker", Manager: "active/manager", Leader: "active/manager"}[a.cfg.Node.Role()])
 	if r.Method == http.MethodGet {
 		_, _ = io.WriteString(w, "OK")
+	}
+	return nil
+}
+
+// pingEngine notes what the engine answers, if it does.
+func (a *API) pingEngine(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
+	res, err := a.ask(ctx, "/_ping")
+	if err != nil {
+		return
+	}
+	_ = res.Body.Close()
+	header := http.Header{}
+	for _, k := range []string{"Api-Version", "Builder-Version", "Docker-Experimental", "Ostype", "Server"} {
+		if v := res.Header.Get(k); v != "" {
+			header.Set(k, v)
+		}
+	}
+	a.lastPing.Store(&header)
+}
+
+// checkVersion refuses versions of the API that this one is not. The newest is
+// the engine's, since one client speaks to both of us in one version; where the
+// engine has never answered, it is the newest whose types are served here.
+func (a *API) checkVersion(ctx context.Context, version string) error {
+	switch {
+	case version == "":
+		return nil
+	case versions.LessThan(version, docker.MinSupportedAPIVersion):
+		return api.Errorf(api.CodeInvalid, "client version %s is too old. Minimum supported API version is %s, "+
+			"please upgrade your client to a newer version", version, docker.MinSupportedAPIVersion)
+	case versions.LessThanOrEqualTo(version, a.engineHeaders().Get("Api-Version")):
+		return nil
+	}
+	a.pingEngine(ctx) // it may be another engine since it was last asked
+	newest := docker.DefaultVersion
+	if h := a.lastPing.Load(); h != nil {
+		newest = cmp.Or(h.Get("Api-Version"), newest)
+	}
+	if versions.GreaterThan(version, newest) {
+		return api.Errorf(api.CodeInvalid, "client version %s is too new. Maximum supported API version is %s", version, newest)
 	}
 	return nil
 }
