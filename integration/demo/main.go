@@ -6,6 +6,7 @@
 //	demo [serve] [--listen :8080] [--healthy-after D] [--exit-after D] [--exit-code N]
 //	demo health [URL]         for a health check: exit code 0 if URL answers with 200
 //	demo sleep                does nothing until it is told to stop
+//	demo cat                  copies its standard input to its standard output
 //	demo image TAG...         writes the image to standard output
 package main
 
@@ -13,6 +14,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -31,6 +33,8 @@ func main() {
 		err = health(args[1])
 	case "sleep":
 		<-ctx.Done()
+	case "cat":
+		_, err = io.Copy(os.Stdout, os.Stdin)
 	case "image":
 		err = writeImage(os.Stdout, os.Args[2:])
 	default:

@@ -2,13 +2,24 @@ package dockerapi
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
 	"sync"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// hijackers are the requests whose connection the engine takes over even if the
+// caller does not ask for an upgrade, as its oldest clients do not.
+var hijackers = regexp.MustCompile(`^(?:/v[0-9.]+)?/(?:containers/[^/]+/attach|exec/[^/]+/start)$`)
+
+// inputPatience is how long what a caller had sent before it went may take to
+// reach the other end.
+const inputPatience = 5 * time.Second
 
 // upgradable is a ResponseWriter whose connection, once it is handed over,
 // tells when the caller has gone altogether. One who has only closed their half,
@@ -17,6 +28,9 @@ import (
 type upgradable struct {
 	http.ResponseWriter
 	gone func()
+	// answer is what the other end has answered, where the caller did not ask
+	// for an upgrade: they get the stream as it is, below a head without one.
+	answer *http.Response
 }
 
 // Unwrap lets http.ResponseController find what is below.
@@ -28,15 +42,43 @@ func (u *upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &hijacked{Conn: conn, ahead: rw.Reader, gone: u.gone}, rw, nil
+	if u.answer != nil {
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: "+u.answer.Header.Get("Content-Type")+"\r\n\r\n")
+		rw.Writer = bufio.NewWriter(io.Discard) // for the other head, of the upgrade
+	}
+	return hijack(conn, rw.Reader, u.gone), rw, nil
 }
 
 // hijacked is the caller's end of a stream in both directions.
 type hijacked struct {
 	net.Conn
 	ahead *bufio.Reader // what came with the request, already read
-	gone  func()
-	watch sync.Once
+	ended chan struct{} // closed at the end of the input
+	once  sync.Once
+	watch *os.File // the same socket, for the one who waits until the caller is gone; or nil
+}
+
+func hijack(conn net.Conn, ahead *bufio.Reader, gone func()) *hijacked {
+	h := &hijacked{Conn: conn, ahead: ahead, ended: make(chan struct{})}
+	socket, ok := conn.(interface{ File() (*os.File, error) })
+	if !ok {
+		return h
+	}
+	var err error
+	if h.watch, err = socket.File(); err != nil {
+		return h // closed already: the first use says so
+	}
+	go func() { // ends with the connection
+		if !awaitHangup(h.watch) {
+			return
+		}
+		select {
+		case <-h.ended:
+		case <-time.After(inputPatience): // the other end does not take it
+		}
+		gone()
+	}()
+	return h
 }
 
 // Read implements net.Conn.
@@ -46,13 +88,7 @@ func (h *hijacked) Read(p []byte) (int, error) {
 	}
 	n, err := h.Conn.Read(p)
 	if err != nil {
-		h.watch.Do(func() {
-			go func() { // ends with the connection
-				if awaitHangup(h.Conn) {
-					h.gone()
-				}
-			}()
-		})
+		h.once.Do(func() { close(h.ended) })
 	}
 	return n, err
 }
@@ -65,14 +101,19 @@ func (h *hijacked) CloseWrite() error {
 	return h.Close()
 }
 
-// awaitHangup waits until the peer has closed both halves of a connection,
-// or this end is closed. It reports whether it was the peer.
-func awaitHangup(conn net.Conn) (peer bool) {
-	sys, ok := conn.(syscall.Conn)
-	if !ok {
-		return false // no socket: a pipe in a test
+// Close implements net.Conn.
+func (h *hijacked) Close() error {
+	h.once.Do(func() { close(h.ended) })
+	if h.watch != nil {
+		_ = h.watch.Close()
 	}
-	raw, err := sys.SyscallConn()
+	return h.Conn.Close()
+}
+
+// awaitHangup waits until the peer has closed both halves of a connection, or
+// this end is closed. It reports whether it was the peer.
+func awaitHangup(socket *os.File) (peer bool) {
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return false
 	}

@@ -68,7 +68,7 @@ func cat(gone chan<- struct{}) http.Handler {
 		}
 		_, _ = io.Copy(conn, rw)
 		_, _ = io.WriteString(conn, "done\n")
-		if awaitHangup(conn) {
+		if socket, err := conn.(*net.UnixConn).File(); err == nil && awaitHangup(socket) {
 			close(gone)
 		}
 	})
@@ -120,6 +120,62 @@ func TestHowAnUpgradeMayBeAskedFor(t *testing.T) {
 		want(t, out, "hi\n", "done\n")
 	}
 }
+
+// The engine takes the connection over for those who do not ask for it as well.
+func TestInputReachesTheEngineWithoutAnUpgrade(t *testing.T) {
+	conn := talk(t, passThrough(t, cat(make(chan struct{}))), "POST /v1.41/containers/x/attach?stdin=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+	out := bufio.NewReader(conn)
+	if h := head(t, out, "HTTP/1.1 200 OK"); h != "Content-Type: application/vnd.docker.raw-stream\r\n" {
+		t.Errorf("headers: %q", h)
+	}
+	_, _ = io.WriteString(conn, "hi\n")
+	_ = conn.CloseWrite()
+	want(t, out, "hi\n", "done\n")
+}
+
+func TestARefusalOfTheEngineIsNoUpgrade(t *testing.T) {
+	path := passThrough(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "No such container\n")
+	}))
+	for _, headers := range []string{"", "Connection: Upgrade\r\nUpgrade: tcp\r\n"} {
+		out := bufio.NewReader(talk(t, path, "POST /containers/x/attach HTTP/1.1\r\nHost: d\r\n"+headers+"\r\n"))
+		head(t, out, "HTTP/1.1 404 Not Found")
+		want(t, out, "No such container\n")
+	}
+}
+
+// A caller who is killed while nobody takes its input: docker exec -i C sleep </dev/zero
+func TestACallerThatGoesWhileItsInputIsStuck(t *testing.T) {
+	closed := make(chan struct{})
+	path := passThrough(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		if socket, err := conn.(*net.UnixConn).File(); err == nil && awaitHangup(socket) {
+			close(closed)
+		}
+	}))
+	conn := talk(t, path, upgrade)
+	head(t, bufio.NewReader(conn), "HTTP/1.1 101 UPGRADED")
+	_ = conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	if n, err := io.Copy(conn, zeros{}); err == nil || n == 0 {
+		t.Fatalf("%d bytes went in, %v", n, err)
+	}
+	_ = conn.Close()
+	select {
+	case <-closed:
+	case <-time.After(2 * inputPatience):
+		t.Fatal("the stream is still there")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // head reads an answer's head and checks its first line.
 func head(t *testing.T, in *bufio.Reader, first string) (headers string) {

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -33,32 +34,51 @@ func NewProxy(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger
 			if r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded) {
 				return // the caller has gone
 			}
-			if body, ok := r.Context().Value(bodyKey{}).(*callersBody); ok && body.failed.Load() {
+			if exchangeOf(r).body.failed.Load() {
 				writeError(w, api.Errorf(api.CodeInvalid, "read the request: %v", err))
 				return
 			}
 			writeError(w, api.Errorf(api.CodeUnavailable, "%s", explain(err)))
 		},
+		ModifyResponse: func(res *http.Response) error {
+			if e := exchangeOf(res.Request); e.plain {
+				e.caller.answer = res
+			}
+			return nil
+		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		body := &callersBody{ReadCloser: r.Body}
-		out := r.WithContext(context.WithValue(ctx, bodyKey{}, body))
+		e := &exchange{body: callersBody{ReadCloser: r.Body}, caller: upgradable{ResponseWriter: w, gone: cancel}}
+		out := r.WithContext(context.WithValue(ctx, exchangeKey{}, e))
 		if r.Body != nil && r.Body != http.NoBody {
-			out.Body = body
+			out.Body = &e.body
 		}
-		if r.Header.Get("Upgrade") != "" {
-			out.Header = r.Header.Clone()
-			out.Header.Set("Connection", "Upgrade") // the engine looks at the other header alone
-			w = &upgradable{ResponseWriter: w, gone: cancel}
+		upgrade := r.Header.Get("Upgrade")
+		e.plain = upgrade == "" && r.Method == http.MethodPost && hijackers.MatchString(r.URL.Path)
+		if upgrade == "" && !e.plain {
+			proxy.ServeHTTP(w, out)
+			return
 		}
-		proxy.ServeHTTP(w, out)
+		out.Header = r.Header.Clone()
+		out.Header.Set("Connection", "Upgrade") // the engine looks at the other header alone
+		out.Header.Set("Upgrade", cmp.Or(upgrade, "tcp"))
+		proxy.ServeHTTP(&e.caller, out)
 	})
 }
 
-// bodyKey is the context key of a request's *callersBody.
-type bodyKey struct{}
+// exchange is a request on its way through the proxy.
+type exchange struct {
+	body   callersBody
+	caller upgradable
+	plain  bool // the upgrade is ours, not the caller's
+}
+
+// exchangeKey is the context key of a request's *exchange.
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
 
 // callersBody remembers whether the caller's body could not be read: that is
 // no failure of the other end.
