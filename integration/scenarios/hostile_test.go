@@ -36,7 +36,7 @@ func (l *lab) dial(n *cluster.Node) *net.UnixConn {
 
 // ask puts a request to a node's API and returns the status and the message.
 func ask(ctx context.Context, n *cluster.Node, method, path, body string) (status int, message string, err error) {
-	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: soon, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", n.Path(socket))
 	}}}
 	req, err := http.NewRequestWithContext(ctx, method, "http://docker"+path, strings.NewReader(body))
@@ -44,6 +44,9 @@ func ask(ctx context.Context, n *cluster.Node, method, path, body string) (statu
 		return 0, "", err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if len(body) > 1<<20 {
+		req.Header.Set("Expect", "100-continue") // else the refusal may meet a body on its way, and a broken pipe be all there is to see
+	}
 	res, err := c.Do(req)
 	if err != nil {
 		return 0, "", err

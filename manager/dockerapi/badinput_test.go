@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -22,6 +23,9 @@ func (c *cluster) send(method, path, contentType, body string) (int, string) {
 	c.must(err)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
+	}
+	if len(body) > 1<<20 {
+		req.Header.Set("Expect", "100-continue") // else the refusal may meet a body on its way, and a broken pipe be all there is to see
 	}
 	res, err := http.DefaultClient.Do(req)
 	c.must(err)
@@ -84,6 +88,30 @@ func TestBodiesThatAreRefused(t *testing.T) {
 	for range c.store.View().Services() {
 		t.Error("a refused body made a service")
 	}
+}
+
+// Where the length is not told, no more is read than may be kept.
+func TestABodyWithoutALengthIsReadToTheLimit(t *testing.T) {
+	c := start(t, nil)
+	read := &counted{}
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/services/create", read)
+	r.Header.Set("Content-Type", jsonType)
+	w := httptest.NewRecorder()
+	c.api.ServeHTTP(w, r)
+	if want := "the body of the request is larger than 4 MiB, which no spec needs"; w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if read.n > 8<<20 {
+		t.Errorf("%d bytes were read", read.n)
+	}
+}
+
+// counted is a body that never ends.
+type counted struct{ n int }
+
+func (c *counted) Read(p []byte) (int, error) {
+	c.n += len(p)
+	return len(p), nil
 }
 
 // Clients of newer versions of the API send its fields empty, and those of
