@@ -37,6 +37,8 @@ var keptDifferences = map[string]string{
 	`["--limit-cpu","99999999999999999999"]`:                     "Docker's sends what an overflow leaves of it",
 	`["--limit-memory","9223372036854775807"]`:                   "Docker's sends what an overflow leaves of it",
 	`["--limit-memory","9223372036854775808"]`:                   "Docker's sends what an overflow leaves of it",
+	`["--log-opt","a=1"]`:                                        "without a driver Docker's drops it",
+	`["--log-opt","a"]`:                                          "without a driver Docker's drops it",
 	`["--mount","type=bind,src=,dst=/b"]`:                        "CLI 29 refuses an empty value, and so do we",
 	`["--mount","type=bind,src= /a,dst=/b"]`:                     "CLI 29 refuses a space, and so do we",
 	`["--mount","type=bind,src=/a,dst=/b,bind-create-src=true"]`: "CLI 29 knows it",

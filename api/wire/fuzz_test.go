@@ -26,7 +26,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		task, status, spec := &Task{}, &TaskStatus{}, &Spec{}
 		if proto.Unmarshal(data, task) == nil {
-			checkDecoded(t, task, func(m *Task) (*api.Task, error) { return DecodeTask(m, "n") }, func(v *api.Task) (*Task, error) { return EncodeTask(v), nil })
+			checkDecoded(t, task, func(m *Task) (*api.Task, error) { return DecodeTask(m, "n") }, EncodeTask)
 		}
 		if proto.Unmarshal(data, status) == nil {
 			type observed struct {
