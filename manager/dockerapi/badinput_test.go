@@ -249,7 +249,8 @@ func TestWhoCannotAnswerSaysWhatToDo(t *testing.T) {
 		"POST /nodes/x/update?version=1", "DELETE /nodes/x", "GET /services", "POST /services/create", "GET /services/x",
 		"POST /services/x/update?version=1", "DELETE /services/x", "GET /services/x/logs?stdout=1", "GET /tasks", "GET /tasks/x",
 		"GET /tasks/x/logs?stdout=1", "GET /swarmctl/tasks/x/explain", "GET /secrets", "GET /secrets/x", "POST /secrets/create",
-		"GET /configs", "GET /configs/x", "POST /configs/create",
+		"POST /secrets/x/update?version=1", "DELETE /secrets/x", "GET /configs", "GET /configs/x", "POST /configs/create",
+		"POST /configs/x/update?version=1", "DELETE /configs/x",
 	} {
 		for role, want := range map[dockerapi.Role]string{dockerapi.Inactive: inactive, dockerapi.Worker: worker} {
 			c.node.role = role

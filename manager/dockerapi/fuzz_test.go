@@ -161,15 +161,16 @@ func FuzzOtherBodies(f *testing.F) {
 	for _, s := range []string{
 		`{"Role":"worker","Availability":"drain","Labels":{"a":"b"}}`, `{"Name":"default","Raft":{"SnapshotInterval":5},"CAConfig":{"NodeCertExpiry":1}}`,
 		`{"ListenAddr":"0.0.0.0","ForceNewCluster":true,"Spec":{"EncryptionConfig":{"AutoLockManagers":true}}}`, `{"RemoteAddrs":["a"],"JoinToken":"x"}`, `null`, `[]`,
+		`{"Name":"s","Data":"aGk=","Labels":{"a":"b"},"Templating":null}`, `{"Name":"n","Driver":"overlay","Attachable":true,"IPAM":{"Config":[{"Subnet":"10.1.0.0/24","Gateway":"10.1.0.1"}]},"Options":{"encrypted":""}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := newBench(t)
 		b.putNode(t)
-		for _, uri := range []string{"/nodes/h1/update?version=2", "/swarm/update?version=1", "/swarm/join", "/swarm/init", "/swarm/unlock", "/secrets/create", "/configs/create"} {
+		for _, uri := range []string{"/nodes/h1/update?version=2", "/swarm/update?version=1", "/swarm/join", "/swarm/init", "/swarm/unlock", "/secrets/create", "/configs/create", "/networks/create", "/secrets/s/update?version=1", "/networks/n/connect"} {
 			w := b.ask("POST", uri, body)
-			if w.Code != 200 && w.Code != 503 { // 503: it is a member already
+			if w.Code != 200 && w.Code != 201 && w.Code != 503 { // 503: it is a member already, or there is no engine
 				checkRefusal(t, uri+" "+string(body), w)
 			}
 		}
@@ -247,6 +248,7 @@ func pieces() []string {
 	for _, p := range []string{
 		`"Labels":{"a":"b","":"","é":"\\"}`, `"Mode":{"Global":{}}`, `"Mode":{"Replicated":{"Replicas":3}}`, `"Mode":{"Replicated":{"Replicas":0}}`,
 		`"UpdateConfig":{"Parallelism":2,"Delay":1,"FailureAction":"rollback","Monitor":1,"MaxFailureRatio":0.5,"Order":"start-first"}`,
+		`"Mode":{"ReplicatedJob":{"MaxConcurrent":1,"TotalCompletions":3}}`, `"Mode":{"GlobalJob":{}}`, `"Labels":{"swarmctl.devices":"/dev/fuse:rw","swarmctl.gpus":"all","swarmctl.shm-size":"64m"}`,
 		`"RollbackConfig":{"Parallelism":0,"Order":"stop-first"}`, `"EndpointSpec":{"Mode":"dnsrr"}`,
 		`"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"},{"TargetPort":80,"Protocol":"udp","PublishMode":"host"},{"TargetPort":80,"Protocol":"sctp","PublishMode":"host"}]}`,
 	} {
@@ -255,7 +257,8 @@ func pieces() []string {
 	for _, p := range []string{
 		`"Resources":{"Limits":{"NanoCPUs":500000000,"MemoryBytes":67108864,"Pids":5},"Reservations":{"MemoryBytes":33554432}}`, `"Resources":{"Limits":null}`,
 		`"RestartPolicy":{"Condition":"on-failure","Delay":0,"MaxAttempts":1,"Window":9223372036854775807}`, `"LogDriver":{"Name":"json-file","Options":{"max-size":"1m"}}`, `"LogDriver":{}`,
-		`"Placement":{"Constraints":["node.role==worker"],"Preferences":[{"Spread":{"SpreadDescriptor":"node.labels.a"}}],"MaxReplicas":1,"Platforms":[{"OS":"linux"}]}`, `"ForceUpdate":18446744073709551615`, `"Networks":[]`,
+		`"Placement":{"Constraints":["node.role==worker"],"Preferences":[{"Spread":{"SpreadDescriptor":"node.labels.a"}}],"MaxReplicas":1,"Platforms":[{"OS":"linux"}]}`, `"ForceUpdate":18446744073709551615`, `"Networks":[]`, `"Networks":[{"Target":"host"}]`,
+		`"Resources":{"Reservations":{"GenericResources":[{"DiscreteResourceSpec":{"Kind":"gpu","Value":2}},{"NamedResourceSpec":{"Kind":"ssd","Value":"a"}},{}]}}`,
 	} {
 		out = append(out, `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"demo:1"},`+p+`}}`)
 	}
