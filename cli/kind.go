@@ -45,7 +45,7 @@ var (
 	int64Kind    = kind{"int", false, parser(func(s string) (int64, error) { return strconv.ParseInt(s, 0, 64) })}
 	floatKind    = kind{"float", false, parser(parseFloat)}
 	cpuKind      = kind{"decimal", false, parser(parseCPUs)}
-	bytesKind    = kind{"bytes", false, parser(units.RAMInBytes)}
+	bytesKind    = kind{"bytes", false, parser(parseBytes)}
 	durationKind = kind{"duration", false, parser(time.ParseDuration)}
 	periodKind   = kind{"duration", false, parser(parsePeriod)}
 	commandKind  = kind{"command", false, parser(splitWords)}
@@ -95,6 +95,15 @@ func parseCPUs(s string) (int64, error) {
 		return 0, errors.New("value is too large")
 	}
 	return nano.Num().Int64(), nil
+}
+
+// parseBytes reads 512, 64m or 1.5g.
+func parseBytes(s string) (int64, error) {
+	n, err := units.RAMInBytes(s)
+	if err == nil && n < 0 { // it does not look whether the number fits
+		err = fmt.Errorf("invalid size: '%s' is too large", s)
+	}
+	return n, err
 }
 
 func parsePeriod(s string) (time.Duration, error) {
@@ -150,7 +159,7 @@ func parseDomain(s string) (string, error) {
 	if len(s) > 255 || !domain.MatchString(s) {
 		return "", fmt.Errorf("%s is not a valid domain", s)
 	}
-	return s, nil
+	return strings.TrimSuffix(s, "."), nil
 }
 
 // parseExtraHost reads host:ip or host=ip and returns host:ip.

@@ -14,7 +14,6 @@ import (
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/go-connections/nat"
-	"github.com/docker/go-units"
 )
 
 // fields splits a,b="c,d",e the way encoding/csv does.
@@ -95,7 +94,7 @@ func setMount(m *mount.Mount, key, val, field string, hasValue bool) (err error)
 	case "image-subpath":
 		need(&m.ImageOptions).Subpath = val
 	case "tmpfs-size":
-		if need(&m.TmpfsOptions).SizeBytes, err = units.RAMInBytes(val); err != nil {
+		if need(&m.TmpfsOptions).SizeBytes, err = parseBytes(val); err != nil {
 			return fmt.Errorf("invalid value for %s: %s", key, val)
 		}
 	case "tmpfs-mode":

@@ -35,6 +35,9 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 	if err != nil {
 		return spec, err
 	}
+	if err := checkGenerics(g); err != nil {
+		return spec, err
+	}
 	update, rollback := newRollout(g, "update"), newRollout(g, "rollback")
 	if (mode.ReplicatedJob != nil || mode.GlobalJob != nil) && (update != nil || rollback != nil) {
 		return spec, errors.New("update and rollback configuration is not supported for jobs")
@@ -82,10 +85,10 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 // setCredentialSpec sets a credential spec, naming its config as a config the
 // service needs at run time.
 func setCredentialSpec(g given, c *swarm.ContainerSpec) {
-	if !g.has("credential-spec") {
+	cred := one(g, "credential-spec", swarm.CredentialSpec{})
+	if !g.has("credential-spec") || cred == (swarm.CredentialSpec{}) && c.Privileges == nil {
 		return
 	}
-	cred := one(g, "credential-spec", swarm.CredentialSpec{})
 	c.Privileges = &swarm.Privileges{CredentialSpec: &cred}
 	c.Configs = slices.DeleteFunc(c.Configs, func(r *swarm.ConfigReference) bool { return r.Runtime != nil })
 	if cred.Config != "" {
@@ -133,6 +136,18 @@ func newResources(g given) *swarm.ResourceRequirements {
 		r.Reservations.GenericResources = append(r.Reservations.GenericResources, swarm.GenericResource{DiscreteResourceSpec: &d})
 	}
 	return r
+}
+
+// checkGenerics refuses a resource that is asked for twice: is it the sum?
+func checkGenerics(g given) error {
+	seen := map[string]bool{}
+	for _, d := range all[swarm.DiscreteGenericResource](g, "generic-resource") {
+		if seen[d.Kind] {
+			return fmt.Errorf("invalid generic resource specification: %s is asked for more than once", d.Kind)
+		}
+		seen[d.Kind] = true
+	}
+	return nil
 }
 
 // defaultRestart and defaultRollout are what Docker fills the fields with

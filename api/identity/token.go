@@ -16,9 +16,12 @@ import (
 const (
 	tokenPrefix  = "SWMTKN"
 	tokenVersion = "1"
-	digestDigits = 50
-	secretDigits = 25
-	tokenLength  = len(tokenPrefix) + 1 + len(tokenVersion) + 1 + digestDigits + 1 + secretDigits
+	// versionDigits is the most that a version can have: what is longer in its
+	// place may be the secret, which no error repeats.
+	versionDigits = 4
+	digestDigits  = 50
+	secretDigits  = 25
+	tokenLength   = len(tokenPrefix) + 1 + len(tokenVersion) + 1 + digestDigits + 1 + secretDigits
 )
 
 // NewToken makes a join token with a new secret for the cluster of that root.
@@ -40,13 +43,13 @@ func CheckToken(token string) error {
 		return bad("it is empty")
 	case parts[0] != tokenPrefix:
 		return bad("it must begin with %s-%s-", tokenPrefix, tokenVersion)
-	case len(parts) > 1 && parts[1] != tokenVersion && len(parts) > 2:
+	case len(parts) > 2 && parts[1] != tokenVersion && len(parts[1]) <= versionDigits:
 		return bad("its version is %q and only %q is known here", parts[1], tokenVersion)
 	case len(token) < tokenLength:
 		return bad("it is cut short: %d characters instead of %d", len(token), tokenLength)
 	case len(token) > tokenLength:
 		return bad("it is too long: %d characters instead of %d", len(token), tokenLength)
-	case len(parts) != 4 || len(parts[2]) != digestDigits:
+	case len(parts) != 4 || parts[1] != tokenVersion || len(parts[2]) != digestDigits:
 		return bad("it must be %s-%s-<%d characters>-<%d characters>", tokenPrefix, tokenVersion, digestDigits, secretDigits)
 	case !isBase36(parts[2], 256):
 		return bad("its third part is no digest of a certificate")

@@ -149,7 +149,7 @@ func (d *Daemon) serve(l net.Listener) error {
 		return err
 	}
 	d.api = handler
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return d.scope }}
+	server := dockerapi.NewServer(d.scope, handler, d.cfg.Log.With("component", "api"))
 	d.group.Go(func() error {
 		err := server.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {

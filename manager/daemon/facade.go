@@ -118,13 +118,6 @@ func newAPITransport(ids *identity.Source) *http.Transport {
 	}
 }
 
-// refuse answers as the engine does.
-func refuse(w http.ResponseWriter, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_ = json.NewEncoder(w).Encode(map[string]string{"message": err.Error()})
-}
-
 // removeMembership forgets a membership; with identity, first of all who the
 // node is, so that a crash in between leaves leftovers and never half a member.
 func removeMembership(dir string, withIdentity bool) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
@@ -22,9 +23,6 @@ const (
 	// lastWord is what a leader that has just been replaced gets to say what
 	// became of a change that it was asked for.
 	lastWord = 250 * time.Millisecond
-	// maxForwarded bounds the body of a forwarded request. It is kept, so that
-	// the request can be sent again. The largest is a config or secret of 500 KiB.
-	maxForwarded = 8 << 20
 )
 
 var (
@@ -38,9 +36,9 @@ var (
 // that the old leader has certainly not carried out, goes to the new one; any
 // other ends with an error that leaves its outcome open.
 func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForwarded))
+	body, err := dockerapi.ReadBody(w, r) // kept, so that the request can be sent again
 	if err != nil {
-		refuse(w, api.Errorf(api.CodeUnavailable, "read the request: %v", err))
+		dockerapi.WriteError(w, err)
 		return
 	}
 	waiting, cancel := context.WithTimeout(r.Context(), forwardPatience)
@@ -48,20 +46,20 @@ func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
 	for {
 		m := d.current()
 		if m == nil {
-			refuse(w, errNoManager)
+			dockerapi.WriteError(w, errNoManager)
 			return
 		}
 		g, leader, changed, err := m.awaitKnownLeader(waiting)
 		if err != nil {
-			refuse(w, err)
+			dockerapi.WriteError(w, err)
 			return
 		}
-		a := attempt{leader: leader, changed: changed, transport: g.api}
+		a := attempt{leader: leader, changed: changed, transport: g.api, log: g.m.component("api")}
 		if a.run(w, r, body); a.err == nil {
 			return
 		}
 		if !a.mayRepeat(r) || waiting.Err() != nil {
-			refuse(w, api.Errorf(api.CodeUnavailable, "the leader at %s did not answer (%v): the change may or may not have been made: look before you repeat it", leader.Addr, a.err))
+			dockerapi.WriteError(w, api.Errorf(api.CodeUnavailable, "the leader at %s did not answer (%v): the change may or may not have been made: look before you repeat it", leader.Addr, a.err))
 			return
 		}
 		select { // a leader that cannot be reached is not asked again at once
@@ -99,6 +97,7 @@ type attempt struct {
 	leader    raftstore.Leader
 	changed   <-chan struct{}
 	transport http.RoundTripper
+	log       *slog.Logger
 	sent      atomic.Bool // something of the request may have reached the leader
 	err       error       // nil: the answer has been passed on
 }
@@ -136,6 +135,7 @@ func (a *attempt) run(w http.ResponseWriter, r *http.Request, body []byte) {
 		},
 		Transport:     a.transport,
 		FlushInterval: -1,
+		ErrorLog:      dockerapi.ServerLog(a.log),
 		ModifyResponse: func(resp *http.Response) error {
 			if resp.Header.Get(dockerapi.AskAgain) != "" {
 				a.sent.Store(false)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -18,6 +17,7 @@ import (
 	"github.com/swarmctl/swarmctl/api/identity"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/manager/ca"
+	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/manager/liveness"
 	"github.com/swarmctl/swarmctl/raftstore"
 	"github.com/swarmctl/swarmctl/scheduler"
@@ -168,11 +168,7 @@ func (g *manager) serveGRPC(ctx context.Context) error {
 
 // serveAPI serves the Docker API to followers that forward to this manager.
 func (g *manager) serveAPI(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           g.m.d.api.Forwarded(),
-		ReadHeaderTimeout: 30 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
+	server := dockerapi.NewServer(ctx, g.m.d.api.Forwarded(), g.m.component("api"))
 	return serveUntil(ctx, func() error { return server.Serve(plainListener{g.mux.listen(protoAPI)}) }, func() { _ = server.Close() })
 }
 

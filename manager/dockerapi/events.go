@@ -5,10 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
@@ -26,6 +23,9 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	f, err := filters.FromJSON(r.URL.Query().Get("filters"))
 	if err != nil {
 		return api.Errorf(api.CodeInvalid, "%s", err)
+	}
+	if _, err := queryTime(r, "since"); err != nil {
+		return err // else the engine would say so, after the headers
 	}
 	ctx, cancel, live, err := a.until(r)
 	if err != nil {
@@ -58,18 +58,15 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 // until is the request's context, ended at the time of the query's until. It
 // is not live where that time has passed: then there is nothing to wait for.
 func (a *API) until(r *http.Request) (ctx context.Context, cancel context.CancelFunc, live bool, err error) {
-	value := r.URL.Query().Get("until")
-	if value == "" {
+	at, err := queryTime(r, "until")
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if at.IsZero() {
 		ctx, cancel = context.WithCancel(r.Context())
 		return ctx, cancel, true, nil
 	}
-	whole, fraction, _ := strings.Cut(value, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil {
-		return nil, nil, false, api.Errorf(api.CodeInvalid, "until: %q is not a time in seconds since 1970", value)
-	}
-	nsec, _ := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
-	left := time.Unix(sec, nsec).Sub(a.cfg.Now())
+	left := at.Sub(a.cfg.Now())
 	if left <= 0 {
 		ctx, cancel = context.WithTimeout(r.Context(), infoPatience)
 		return ctx, cancel, false, nil

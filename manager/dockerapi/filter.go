@@ -40,9 +40,10 @@ func oneOf(f filters.Args, key string, values ...string) error {
 }
 
 // prefixMatch reports whether s begins with one of the filter's values; a
-// filter that is not there matches everything.
+// filter that is not there, or has no values, matches everything.
 func prefixMatch(f filters.Args, key, s string) bool {
-	return !f.Contains(key) || slices.ContainsFunc(f.Get(key), func(p string) bool { return strings.HasPrefix(s, p) })
+	values := f.Get(key)
+	return len(values) == 0 || slices.ContainsFunc(values, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 // labelMatch reports whether the labels satisfy all of the filter's values:

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -267,11 +266,10 @@ func (a *API) hostNetworkConnect(_ http.ResponseWriter, _ *http.Request, n *know
 // hostNetworkCreate sends a network that spans hosts to the leader, and any
 // other one to the engine. A name is used once, whoever has it.
 func (a *API) hostNetworkCreate(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := buffered(w, r)
 	if err != nil {
-		return api.Errorf(api.CodeInvalid, "read the request: %s", err)
+		return err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	var req network.CreateRequest
 	if json.Unmarshal(body, &req) != nil || req.ConfigOnly || req.Driver != api.DriverOverlay && req.Scope != scopeSwarm {
 		if a.isManager() {

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/versions"
@@ -71,7 +72,25 @@ func parseLogQuery(r *http.Request) (logQuery, error) {
 	if !q.stdout && !q.stderr {
 		return q, api.Errorf(api.CodeInvalid, "Bad parameters: you must choose at least one stream")
 	}
-	return q, nil
+	if _, err := queryTime(r, "since"); err != nil {
+		return q, err
+	}
+	return q, checkTail(q.tail)
+}
+
+// checkTail refuses what the engines would take for "all", each by itself.
+func checkTail(tail string) error {
+	if tail == "" || tail == "all" {
+		return nil
+	}
+	n, err := strconv.Atoi(tail)
+	switch {
+	case err != nil:
+		return api.Errorf(api.CodeInvalid, `tail value must be a positive integer or "all", not %q`, tail)
+	case n < 0:
+		return api.Errorf(api.CodeInvalid, `negative tail values not supported: %s: use "all"`, tail)
+	}
+	return nil
 }
 
 func hasTerminal(s *api.ServiceSpec) bool {

@@ -1,13 +1,16 @@
 package dockerapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -27,19 +30,73 @@ func NewProxy(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger
 		Transport:     newEngineTransport(dial),
 		FlushInterval: -1,
 		BufferPool:    buffers,
-		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:      ServerLog(log),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded) {
 				return // the caller has gone
 			}
+			if exchangeOf(r).body.failed.Load() {
+				writeError(w, api.Errorf(api.CodeInvalid, "read the request: %v", err))
+				return
+			}
 			writeError(w, api.Errorf(api.CodeUnavailable, "%s", explain(err)))
+		},
+		ModifyResponse: func(res *http.Response) error {
+			if e := exchangeOf(res.Request); e.plain {
+				e.caller.answer = res
+			}
+			return nil
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		paced := &pacedWriter{ResponseWriter: w}
-		defer paced.end()
-		proxy.ServeHTTP(paced, r)
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		e := &exchange{body: callersBody{ReadCloser: r.Body}, caller: upgradable{ResponseWriter: w, gone: cancel}}
+		out := r.WithContext(context.WithValue(ctx, exchangeKey{}, e))
+		if r.Body != nil && r.Body != http.NoBody {
+			out.Body = &e.body
+		}
+		upgrade := r.Header.Get("Upgrade")
+		e.plain = upgrade == "" && r.Method == http.MethodPost && hijackers.MatchString(r.URL.Path)
+		if upgrade == "" && !e.plain {
+			paced := &pacedWriter{ResponseWriter: w}
+			defer paced.end()
+			proxy.ServeHTTP(paced, out)
+			return
+		}
+		out.Header = r.Header.Clone()
+		out.Header.Set("Connection", "Upgrade") // the engine looks at the other header alone
+		out.Header.Set("Upgrade", cmp.Or(upgrade, "tcp"))
+		proxy.ServeHTTP(&e.caller, out)
 	})
+}
+
+// exchange is a request on its way through the proxy.
+type exchange struct {
+	body   callersBody
+	caller upgradable
+	plain  bool // the upgrade is ours, not the caller's
+}
+
+// exchangeKey is the context key of a request's *exchange.
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
+
+// callersBody remembers whether the caller's body could not be read: that is
+// no failure of the other end.
+type callersBody struct {
+	io.ReadCloser
+	failed atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *callersBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.failed.Store(true)
+	}
+	return n, err
 }
 
 // streamBuffer is how much of an answer is handed on at once: what has come,

@@ -4,15 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"time"
+
+	timetypes "github.com/docker/docker/api/types/time"
 
 	"github.com/swarmctl/swarmctl/api"
 )
-
-// maxBody is how much of a request's body is read: specs are far smaller.
-const maxBody = 4 << 20
 
 var statusOf = map[api.Code]int{
 	api.CodeInvalid:     http.StatusBadRequest,
@@ -75,19 +75,16 @@ func writeError(w http.ResponseWriter, err error) {
 	_ = writeJSON(w, status, map[string]string{"message": message})
 }
 
-// readJSON decodes a request's body. What cannot be decoded is the caller's mistake.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(v)
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF):
-		return api.Errorf(api.CodeInvalid, "the request has no body: it needs a JSON object")
-	case errors.As(err, &wrongType):
-		return api.Errorf(api.CodeInvalid, "%s: %s is not a valid %s", wrongType.Field, wrongType.Value, wrongType.Type)
+// WriteError is writeError for the daemon, which forwards requests.
+func WriteError(w http.ResponseWriter, err error) { writeError(w, err) }
+
+// checkQuery refuses a query that does not parse: what is wrong in it would
+// count as not given, and a filter that is not given matches everything.
+func checkQuery(r *http.Request) error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return api.Errorf(api.CodeInvalid, "%v", err)
 	}
-	return api.Errorf(api.CodeInvalid, "%s", err)
+	return nil
 }
 
 // queryBool reads a flag of the query as Docker's API does: anything but
@@ -98,6 +95,20 @@ func queryBool(r *http.Request, name string) bool {
 		return false
 	}
 	return true
+}
+
+// queryTime reads a time, which the API gives in seconds since 1970 with a
+// fraction or without; where it is not given the result is zero.
+func queryTime(r *http.Request, name string) (time.Time, error) {
+	value := r.URL.Query().Get(name)
+	if value == "" {
+		return time.Time{}, nil
+	}
+	sec, nsec, err := timetypes.ParseTimestamps(value, 0)
+	if err != nil {
+		return time.Time{}, api.Errorf(api.CodeInvalid, "%s: %q is not a time in seconds since 1970", name, value)
+	}
+	return time.Unix(sec, nsec), nil
 }
 
 // queryVersion reads the version of the object that a request replaces.

@@ -20,7 +20,9 @@ const (
 	notAMember = `This node is not a swarm manager. Use "swarmctl init" or "swarmctl join" to connect this node to swarm and try again.`
 )
 
-var versionPrefix = regexp.MustCompile(`^/v([0-9]+\.[0-9]+)(/.*)$`)
+// versionPrefix is the engine's own pattern: what it takes for a version and we
+// do not would reach its swarm half.
+var versionPrefix = regexp.MustCompile(`(?s)^/v([0-9.]+)(/.*)$`)
 
 type versionKey struct{}
 
@@ -76,15 +78,32 @@ func ownerOf(path string) owner {
 
 // ServeHTTP serves the whole API: for the daemon's socket.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, path := split(r.URL.Path)
-	switch ownerOf(path) {
-	case ownerNode:
-		a.node.ServeHTTP(w, unversioned(r))
-	case ownerCluster:
-		a.serveCluster(w, r)
-	default:
+	version, path := split(r.URL.Path)
+	who := ownerOf(path)
+	if who == ownerEngine {
 		a.engine.ServeHTTP(w, r)
+		return
 	}
+	err := a.checkVersion(r.Context(), version)
+	if err == nil {
+		err = checkQuery(r)
+	}
+	switch {
+	case err != nil:
+		writeError(w, err)
+	case who == ownerNode:
+		a.serveNode(w, r)
+	default:
+		a.serveCluster(w, r)
+	}
+}
+
+func (a *API) serveNode(w http.ResponseWriter, r *http.Request) {
+	if _, err := buffered(w, r); err != nil {
+		writeError(w, err)
+		return
+	}
+	a.node.ServeHTTP(w, unversioned(r))
 }
 
 func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
@@ -105,12 +124,11 @@ func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
 // serveAsLeader answers, unless the lead is lost before anything is done: the
 // request, body and all, goes to the new leader then.
 func (a *API) serveAsLeader(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := buffered(w, r)
 	if err != nil {
-		writeError(w, api.Errorf(api.CodeInvalid, "read the request: %v", err))
+		writeError(w, err)
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	elsewhere := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		a.cfg.Forward.ServeHTTP(w, r)
@@ -130,13 +148,17 @@ func (a *API) Forwarded() http.Handler {
 		case a.cfg.Node.Role() != Leader:
 			writeError(w, api.ErrNotLeader)
 		default:
+			if _, err := buffered(w, r); err != nil {
+				writeError(w, err)
+				return
+			}
 			a.cluster.ServeHTTP(w, unversioned(r))
 		}
 	})
 }
 
 func (a *API) nodeRoutes() http.Handler {
-	return routes(map[string]handler{
+	return a.routes(map[string]handler{
 		"GET /_ping":                  a.ping,
 		"HEAD /_ping":                 a.ping,
 		"GET /version":                a.version,
@@ -160,7 +182,7 @@ func (a *API) nodeRoutes() http.Handler {
 }
 
 func (a *API) clusterRoutes() http.Handler {
-	return routes(map[string]handler{
+	return a.routes(map[string]handler{
 		"GET /swarm":                       a.swarmInspect,
 		"POST /swarm/update":               a.swarmUpdate,
 		"GET /swarm/unlockkey":             a.swarmUnlockKey,
@@ -195,15 +217,33 @@ func (a *API) clusterRoutes() http.Handler {
 	})
 }
 
-func routes(table map[string]handler) http.Handler {
+func (a *API) routes(table map[string]handler) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range table {
-		mux.Handle(pattern, h)
+		mux.Handle(pattern, a.told(h))
+		path, isGet := strings.CutPrefix(pattern, "GET ")
+		if head := "HEAD " + path; isGet && table[head] == nil {
+			mux.Handle(head, handler(noSuchPage)) // as the engine has it, and no stream begins that nobody can see
+		}
 	}
-	mux.Handle("/", handler(func(http.ResponseWriter, *http.Request) error {
-		return api.Errorf(api.CodeNotFound, "page not found")
-	}))
+	mux.Handle("/", handler(noSuchPage))
 	return mux
+}
+
+func noSuchPage(http.ResponseWriter, *http.Request) error {
+	return api.Errorf(api.CodeNotFound, "page not found")
+}
+
+// told tells the log of a refusal, for those who debug a client. Anybody can
+// cause as many as they like, so it is told at that level alone.
+func (a *API) told(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		if err != nil {
+			a.cfg.Log.Debug("request refused", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
+		return err
+	}
 }
 
 // read returns the view that a request reads: one that has seen every write

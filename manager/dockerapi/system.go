@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,9 +9,13 @@ import (
 	"net/http"
 	"time"
 
+	docker "github.com/docker/docker/api"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 const (
@@ -50,6 +55,7 @@ func (a *API) ping(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// pingEngine notes what the engine answers, if it does.
 func (a *API) pingEngine(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pingPatience)
 	defer cancel()
@@ -67,6 +73,30 @@ func (a *API) pingEngine(ctx context.Context) {
 		}
 	}
 	a.lastPing.Store(&enginePing{header, now})
+}
+
+// checkVersion refuses versions of the API that this one is not. The newest is
+// the engine's, since one client speaks to both of us in one version; where the
+// engine has never answered, it is the newest whose types are served here.
+func (a *API) checkVersion(ctx context.Context, version string) error {
+	switch {
+	case version == "":
+		return nil
+	case versions.LessThan(version, docker.MinSupportedAPIVersion):
+		return api.Errorf(api.CodeInvalid, "client version %s is too old. Minimum supported API version is %s, "+
+			"please upgrade your client to a newer version", version, docker.MinSupportedAPIVersion)
+	case versions.LessThanOrEqualTo(version, a.engineHeaders().Get("Api-Version")):
+		return nil
+	}
+	a.pingEngine(ctx) // it may be another engine since it was last asked
+	newest := docker.DefaultVersion
+	if last := a.lastPing.Load(); last != nil {
+		newest = cmp.Or(last.header.Get("Api-Version"), newest)
+	}
+	if versions.GreaterThan(version, newest) {
+		return api.Errorf(api.CodeInvalid, "client version %s is too new. Maximum supported API version is %s", version, newest)
+	}
+	return nil
 }
 
 func (a *API) engineHeaders() http.Header {

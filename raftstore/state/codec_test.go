@@ -356,3 +356,50 @@ func FuzzRestore(f *testing.F) {
 		snapshotOf(t, s)
 	})
 }
+
+// A joined batch is its parts, or what is none of them is refused.
+func FuzzJoinBatches(f *testing.F) {
+	one, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: webService()}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	many, err := EncodeBatch(make([]Command, 300))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(one, many)
+	f.Add(many, []byte{formatVersion, 0x80})
+	f.Add([]byte{formatVersion, 0x9a, 0xff, 0xff, 0xff, 0xff}, one)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		first, errA := DecodeBatch(a)
+		second, errB := DecodeBatch(b)
+		joined, err := JoinBatches([][]byte{a, b})
+		if err != nil {
+			return
+		}
+		all, err := DecodeBatch(joined)
+		if errA == nil && errB == nil && (err != nil || len(all) != len(first)+len(second)) {
+			t.Errorf("%d and %d commands became %d, %v", len(first), len(second), len(all), err)
+		}
+	})
+}
+
+func FuzzDecodeResults(f *testing.F) {
+	data, err := EncodeResults([]Result{{Index: 1, Code: api.CodeConflict, Message: "taken", Stale: []string{"t"}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		results, err := DecodeResults(data)
+		if err != nil {
+			return
+		}
+		for _, r := range results {
+			_ = r.Err()
+		}
+		if _, err := EncodeResults(results); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -3,7 +3,6 @@ package docker
 import (
 	"fmt"
 	"strings"
-	"text/template"
 
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/swarm"
@@ -42,30 +41,23 @@ func factsOf(r *Request) *facts {
 	return f
 }
 
-var templateFuncs = template.FuncMap{
-	"join": func(sep string, parts ...string) string { return strings.Join(parts, sep) },
-}
-
 // expander expands strings until the first one fails, and keeps that error.
 type expander struct {
-	facts *facts
-	err   error
+	facts  *facts
+	limits limits
+	err    error
 }
 
 func (e *expander) text(what, s string) string {
 	if e.err != nil || !strings.Contains(s, "{{") {
 		return s
 	}
-	t, err := template.New("expansion").Option("missingkey=error").Funcs(templateFuncs).Parse(s)
-	var b strings.Builder
-	if err == nil {
-		err = t.Execute(&b, e.facts)
-	}
+	out, err := e.limits.render(s, e.facts)
 	if err != nil {
 		e.err = api.Errorf(api.CodeInvalid, "%s: template %q: %v", what, s, err)
 		return s
 	}
-	return b.String()
+	return out
 }
 
 func (e *expander) values(what string, m map[string]string) map[string]string {
@@ -82,7 +74,7 @@ func (e *expander) values(what string, m map[string]string) map[string]string {
 // expand returns a copy of the spec in which the templates are filled in:
 // those of the environment's values, the hostname and the mounts, as in Docker Swarm.
 func expand(spec *swarm.ContainerSpec, f *facts) (*swarm.ContainerSpec, error) {
-	e := &expander{facts: f}
+	e := &expander{facts: f, limits: limits{left: maxExpanded}}
 	c := *spec
 	c.Env = make([]string, len(spec.Env))
 	for i, kv := range spec.Env {
