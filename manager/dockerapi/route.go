@@ -55,6 +55,7 @@ const (
 	ownerEngine  owner = iota // the container engine of this host
 	ownerNode                 // this node
 	ownerCluster              // the leader
+	ownerManager              // any manager
 )
 
 func ownerOf(path string) owner {
@@ -68,7 +69,12 @@ func ownerOf(path string) owner {
 			return ownerNode
 		}
 		return ownerCluster
-	case "nodes", "services", "tasks", "secrets", "configs", "swarmctl":
+	case "swarmctl":
+		if parts := strings.Split(rest, "/"); len(parts) > 2 && parts[2] == "engine" {
+			return ownerManager
+		}
+		return ownerCluster
+	case "nodes", "services", "tasks", "secrets", "configs":
 		return ownerCluster
 	}
 	return ownerEngine
@@ -82,6 +88,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.node.ServeHTTP(w, unversioned(r))
 	case ownerCluster:
 		a.serveCluster(w, r)
+	case ownerManager:
+		a.serveManager(w, r)
 	default:
 		a.engine.ServeHTTP(w, r)
 	}
@@ -99,6 +107,15 @@ func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
 		writeError(w, ErrLocked)
 	default:
 		writeError(w, api.Errorf(api.CodeUnavailable, notAMember))
+	}
+}
+
+func (a *API) serveManager(w http.ResponseWriter, r *http.Request) {
+	switch a.cfg.Node.Role() {
+	case Leader, Manager:
+		a.manager.ServeHTTP(w, unversioned(r))
+	default:
+		a.serveCluster(w, r) // says why not
 	}
 }
 
@@ -178,6 +195,7 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /tasks/{id}":                  a.taskInspect,
 		"GET /tasks/{id}/logs":             a.taskLogs,
 		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
+		"GET /swarmctl/tasks/{id}/exec":    a.execTarget,
 		"GET /swarmctl/networks":           a.networkList,
 		"POST /swarmctl/networks/create":   a.networkCreate,
 		"POST /swarmctl/networks/prune":    a.networkPrune,
@@ -193,6 +211,18 @@ func (a *API) clusterRoutes() http.Handler {
 		"POST /configs/{id}/update":        a.configUpdate,
 		"DELETE /configs/{id}":             a.configDelete,
 	})
+}
+
+func (a *API) managerRoutes() http.Handler {
+	const engine = "/swarmctl/tasks/{id}/engine"
+	table := map[string]handler{}
+	for _, base := range []string{engine, engine + "/{version}"} { // Docker's clients put theirs into every path
+		table["POST "+base+"/containers/{container}/exec"] = a.execCreate
+		table["POST "+base+"/exec/{exec}/start"] = a.execStart
+		table["POST "+base+"/exec/{exec}/resize"] = a.execResize
+		table["GET "+base+"/exec/{exec}/json"] = a.execInspect
+	}
+	return routes(table)
 }
 
 func routes(table map[string]handler) http.Handler {
