@@ -63,6 +63,10 @@ func (a App) Run(ctx context.Context, args []string, stdin io.Reader, stdout, st
 		a.Version = "dev"
 	}
 	app := a.commands(&streams{in: stdin, out: stdout, err: stderr})
+	if len(args) > 0 && args[0] == completeCommand {
+		a.complete(ctx, app, &streams{in: stdin, out: stdout, err: stderr}, args[1:])
+		return 0
+	}
 	l, err := normalise(app, args)
 	if err == nil && (l.help || l.command == nil && len(l.global) == 0) {
 		printHelp(stdout, app, l.path, l.command)
