@@ -132,7 +132,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.in.Read(b)
 	if errors.Is(err, io.EOF) {
 		if cause := c.recvErr.Load(); cause != nil {
-			return n, *cause
+			return n, FromStatus(*cause)
 		}
 	}
 	return n, err

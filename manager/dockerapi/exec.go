@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -157,7 +160,9 @@ func (a *API) execStart(w http.ResponseWriter, r *http.Request) error {
 		if res.StatusCode != http.StatusSwitchingProtocols {
 			return answerWith(w, res)
 		}
-		return c.join(w, res)
+		var how container.ExecStartOptions
+		_ = json.Unmarshal(body, &how) // the engine has understood it
+		return c.join(w, res, how.Tty)
 	})
 }
 
@@ -260,7 +265,7 @@ func (c *engineConn) do(method, path string, body []byte, header http.Header) (*
 // join answers that the protocol is switched, and copies both ways until the
 // command ends or the caller has gone. A caller that has only said all it had
 // to say is still there: it hears the rest of the output.
-func (c *engineConn) join(w http.ResponseWriter, res *http.Response) error {
+func (c *engineCall) join(w http.ResponseWriter, res *http.Response, tty bool) error {
 	conn, client, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return fmt.Errorf("take the connection over: %w", err)
@@ -279,13 +284,29 @@ func (c *engineConn) join(w http.ResponseWriter, res *http.Response) error {
 		defer close(said)
 		c.hear(conn, input)
 	}()
-	_, _ = io.Copy(conn, c.in)
+	// An engine that leaves input unread resets its connection in the end.
+	if _, err := io.Copy(conn, c.in); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		_, _ = conn.Write(c.breaksOff(err, tty)) // to one who has gone, it fails
+	}
 	// A connection that is closed over unread input is reset, and the output
 	// that is on its way lost.
 	closeWrite(conn)
 	_ = conn.SetReadDeadline(time.Now().Add(goodbye))
 	<-said
 	return nil
+}
+
+// breaksOff tells a caller that there should be more output, where it reads
+// the command's complaints.
+func (c *engineCall) breaksOff(err error, tty bool) []byte {
+	text := fmt.Sprintf("swarmctl: the output of task %s breaks off: the tunnel to node %s broke: %v\r\n", c.view.TaskName(c.task), nodeName(c.view, c.task.NodeID), err)
+	if tty {
+		return []byte(text)
+	}
+	frame := make([]byte, frameHeader, frameHeader+len(text))
+	frame[0] = streamStderr
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(text)))
+	return append(frame, text...)
 }
 
 // goodbye is how long a caller that has heard a command's end may take to go.

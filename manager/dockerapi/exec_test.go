@@ -18,6 +18,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
+	"github.com/docker/docker/pkg/stdcopy"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
@@ -271,6 +272,26 @@ func TestOutputArrivesThoughInputIsLeftOver(t *testing.T) {
 		if string(out) != "nothing is read" || err != nil {
 			t.Fatalf("output %q, %v", out, err)
 		}
+	}
+}
+
+// The caller must not take half of the output for all of it.
+func TestOutputThatBreaksOffSaysSo(t *testing.T) {
+	c, _, _ := withExec(t)
+	engine := c.engineOf("t2")
+	made, err := engine.ContainerExecCreate(t.Context(), "c2", container.ExecOptions{Cmd: []string{"silent"}})
+	c.must(err)
+	tunnel := make(chan net.Conn, 1)
+	c.engines.wrap = func(conn net.Conn) net.Conn { tunnel <- conn; return conn }
+	conn, err := engine.ContainerExecAttach(t.Context(), made.ID, container.ExecAttachOptions{})
+	c.must(err)
+	defer conn.Close()
+	c.must((<-tunnel).SetReadDeadline(time.Unix(1, 0)))
+	var out, errs bytes.Buffer
+	_, err = stdcopy.StdCopy(&out, &errs, conn.Reader)
+	c.must(err)
+	if want := "swarmctl: the output of task web.2.t2 breaks off: the tunnel to node h2 broke: "; !strings.HasPrefix(errs.String(), want) || out.Len() > 0 {
+		t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
 	}
 }
 
