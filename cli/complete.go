@@ -158,10 +158,7 @@ func (p *place) flagValues(live names) []candidate {
 	case "filter":
 		return p.filters(live)
 	case "format":
-		if p.flag.short == "f" {
-			return plain("json")
-		}
-		return plain("json", "table")
+		return plain(formats(p.flag.usage)...)
 	case "env-file", "socket", "state-dir":
 		return wantFiles
 	default:
@@ -208,6 +205,16 @@ func choices(usage string) (out []string) {
 	}
 	if len(out) < 2 {
 		return nil // one alone is an example
+	}
+	return out
+}
+
+var formatName = regexp.MustCompile(`'([a-z]+)'`)
+
+// formats are the formats that have a name, as help lists them: 'json', 'table'.
+func formats(usage string) (out []string) {
+	for _, m := range formatName.FindAllStringSubmatch(usage, -1) {
+		out = append(out, m[1])
 	}
 	return out
 }

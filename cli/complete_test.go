@@ -62,6 +62,7 @@ func TestWhatCompletesAWord(t *testing.T) {
 		{"node update --availability ", "active drain pause"},
 		{"node update --availability drain ", "h1 h2"},
 		{"node update h1 --role w", "worker"},
+		{"events --format ", "json"},
 		{"events -f type=n", "type=network type=node"},
 		{"events --filter service=w", "service=web service=web-2 service=web-10"},
 		{"node inspect ", "h1 h2 self"},

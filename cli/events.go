@@ -15,10 +15,12 @@ import (
 )
 
 func eventsVerb() verb {
+	format := inspectFormatFlag()
+	format.short = "" // -f is the filter's
 	return verb{
 		name: "events", usage: "Get real time events of the cluster and of this host's engine", do: showEvents,
 		flags: []*opt{
-			filterFlag(), inspectFormatFlag(),
+			filterFlag(), format,
 			{name: "since", kind: stringKind, usage: "Show all events created since timestamp"},
 			{name: "until", kind: stringKind, usage: "Stream events until this timestamp"},
 		},

@@ -159,6 +159,10 @@ func fail(rw http.ResponseWriter, code int, format string, args ...any) {
 }
 
 func (w *world) events(rw http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("until") != "" {
+		_, _ = io.WriteString(rw, pastEvents)
+		return
+	}
 	c := make(chan struct{})
 	w.mu.Lock()
 	w.watchers = append(w.watchers, c)

@@ -207,7 +207,7 @@ func (a App) command(s *streams, v verb, path ...string) *cli.Command {
 
 // checkArgs holds the number of arguments against what the verb takes.
 func checkArgs(v verb, args []string, path []string, c *cli.Command) error {
-	n, want := len(args), ""
+	n, want, see := len(args), "", "Run"
 	switch {
 	case v.max == 0 && n > 0:
 		want = "accepts no arguments"
@@ -219,11 +219,12 @@ func checkArgs(v verb, args []string, path []string, c *cli.Command) error {
 		want = fmt.Sprintf("requires %d %s", v.min, plural("argument", v.min))
 	case n < v.min:
 		want = fmt.Sprintf("requires at least %d %s", v.min, plural("argument", v.min))
+		see = "See" // here alone, Docker being Docker
 	default:
 		want = fmt.Sprintf("requires at most %d %s", v.max, plural("argument", v.max))
 	}
 	words := strings.Join(append([]string{progName}, path...), " ")
-	return &exitError{code: exitFailure, msg: fmt.Sprintf("%s: '%s' %s\n%s", progName, words, want, usageLines(path, c))}
+	return &exitError{code: exitFailure, msg: fmt.Sprintf("%s: '%s' %s\n%s", progName, words, want, usageLines(path, c, see))}
 }
 
 func plural(word string, n int) string {

@@ -28,8 +28,8 @@ func execVerb() verb {
 		name: "exec", args: "SERVICE.SLOT|SERVICE.NODE|SERVICE|TASK [--] COMMAND [ARG...]", usage: "Run a command in a task's container, on whichever node it is",
 		min: 2, max: -1, rest: true, do: serviceExec,
 		long: "The task is named by its place, SERVICE.SLOT, or SERVICE.NODE in a global service; by its ID; or by the\n" +
-			"service alone where that runs one task. The exit code is the command's: 126 where it cannot be run, 127\n" +
-			"where it is not found.",
+			"service alone where that runs one task. The exit code is the command's; 126 or 127, as the engine says,\n" +
+			"where the command cannot be run.",
 		flags: []*opt{
 			{name: "detach", short: "d", kind: boolKind, usage: "Run the command in the background"},
 			{name: "detach-keys", kind: stringKind, usage: "Keys that leave the command alone and running (default ctrl-p,ctrl-q)"},

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,12 @@ func taskFlags() []*opt {
 
 // taskRow is a line of service ps and node ps.
 type taskRow struct{ CurrentState, DesiredState, Error, ID, Image, Name, Node, Ports string }
+
+// MarshalJSON is as serviceRow's.
+func (r taskRow) MarshalJSON() ([]byte, error) {
+	type row taskRow
+	return json.Marshal(row(r))
+}
 
 // maxErrorLength is how much of an error the table shows.
 const maxErrorLength = 30

@@ -271,11 +271,11 @@ func (c *engineCall) join(w http.ResponseWriter, res *http.Response, tty bool) e
 		return fmt.Errorf("take the connection over: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to say
+	_ = c.SetDeadline(time.Time{})
 	_, _ = fmt.Fprintf(client, "HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", res.Status, res.Header.Get("Content-Type"), res.Header.Get("Upgrade"))
 	if client.Flush() != nil {
 		return nil // the caller has gone
 	}
-	_ = c.SetDeadline(time.Time{})
 	said := make(chan struct{})
 	// What the server has read ahead, then the rest past it: at the end of
 	// the input its reader would end the request.
