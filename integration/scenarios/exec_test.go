@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -64,7 +63,7 @@ func TestExecReachesTasksOnEveryNode(t *testing.T) {
 		}
 	}
 	at := l.Nodes[0]
-	if stdout, stderr, code := l.shell(at, "$CTL service exec web.1 -- /nosuch"); code != 127 || !strings.Contains(stdout+stderr, "/nosuch") {
+	if stdout, stderr, code := l.shell(at, "$CTL service exec web.1 -- /nosuch"); code != 126 && code != 127 || !strings.Contains(stdout+stderr, "/nosuch") {
 		t.Errorf("a command that does not exist: exit %d, %q, %q", code, stdout, stderr)
 	}
 	if _, stderr, code := l.shell(at, "$CTL service exec web -- /demo echo"); code != 1 || !strings.Contains(stderr, "name one of web.1, web.2, web.3, web.4, web.5") {
@@ -87,22 +86,22 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 	places := l.containerOf("web", l.run("web", managers+workers))
 	before := map[*cluster.Node]int{}
 	for _, n := range l.Nodes {
-		before[n] = l.descriptors(n)
+		before[n] = l.engineConnections(n)
 	}
 	for _, at := range l.Nodes[:managers] {
 		start, wait := "", ""
 		for place := range places {
-			start += fmt.Sprintf("$CTL service exec %s -- /demo --listen 127.0.0.1:0 >/tmp/%s & ", place, place)
+			start += fmt.Sprintf("$CTL service exec %s -- /demo --listen 127.0.0.1:0 >/tmp/%s & P=\"$P $!\"; ", place, place)
 			wait += fmt.Sprintf("until grep -q listening /tmp/%s; do sleep 0.1; done; ", place)
 		}
-		if stdout, _, _ := l.shell(at, start+wait+"jobs -p | wc -l; kill -9 $(jobs -p)"); strings.TrimSpace(stdout) != strconv.Itoa(len(places)) {
-			t.Errorf("callers: %q", stdout)
+		if stdout, _, _ := l.shell(at, start+wait+"kill -9 $P && echo killed"); stdout != "killed\n" {
+			t.Errorf("callers at %s: %q", at.Name, stdout)
 		}
 	}
 	l.must(cluster.Eventually(l.ctx, soon, func(context.Context) error {
 		for _, n := range l.Nodes {
-			if now := l.descriptors(n); now > before[n]+2 { // clients come and go
-				return fmt.Errorf("the daemon of %s has %d files open, %d before", n.Name, now, before[n])
+			if now := l.engineConnections(n); now > before[n] {
+				return fmt.Errorf("the engine of %s has %d connections, %d before", n.Name, now, before[n])
 			}
 		}
 		return nil
@@ -110,12 +109,14 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 	l.still("web", time.Second, l.count("web", managers+workers))
 }
 
-// descriptors counts the open files of a node's daemon.
-func (l *lab) descriptors(n *cluster.Node) int {
+// engineConnections counts the connections that a node's engine holds open.
+func (l *lab) engineConnections(n *cluster.Node) int {
 	l.t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.DaemonPID()))
+	out, err := n.Run(l.ctx, "grep", "-c", "docker.sock$", "/proc/net/unix")
 	l.must(err)
-	return len(list)
+	count, err := strconv.Atoi(strings.TrimSpace(out))
+	l.must(err)
+	return count
 }
 
 // Whether its death is known already or not: a node without power holds logs
@@ -123,6 +124,12 @@ func (l *lab) descriptors(n *cluster.Node) int {
 func TestLogsOfANodeWithoutPower(t *testing.T) {
 	l := newLab(t)
 	l.run("web", managers+workers)
+	l.must(cluster.Eventually(l.ctx, soon, func(context.Context) error { // the cluster knows all five
+		if ls := l.cli(l.Nodes[0], "service", "ls", "--format", "{{.Replicas}}"); ls != "5/5\n" {
+			return fmt.Errorf("replicas: %s", ls)
+		}
+		return nil
+	}))
 	victim := l.Workers()[0]
 	victim.PowerOff()
 	for i := range 2 {
