@@ -20,7 +20,7 @@ func (a App) commands(s *streams) *cli.App {
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
 	}
 	app.Flags = []cli.Flag{
-		&opt{name: "socket", short: "H", kind: stringKind, env: "SWARMCTL_SOCKET", def: defaultSocket, usage: "The daemon's socket: unix:///path or tcp://host:port"},
+		&opt{name: "socket", short: "H", kind: stringKind, env: socketEnv, def: defaultSocket, usage: "The daemon's socket: unix:///path or tcp://host:port"},
 		&opt{name: "version", short: "v", kind: boolKind, usage: "Print version information and quit"},
 	}
 	app.Action = func(c *cli.Context) error {
@@ -44,7 +44,7 @@ func (a App) commands(s *streams) *cli.App {
 		a.noun(s, "config", "Manage configs", configVerbs()),
 		a.noun(s, "network", "Manage networks", networkVerbs()),
 		a.noun(s, "task", "Ask about single tasks", taskVerbs()),
-		a.command(s, infoVerb()), a.command(s, versionVerb()), a.command(s, daemonVerb()))
+		a.command(s, infoVerb()), a.command(s, versionVerb()), a.command(s, daemonVerb()), a.command(s, completionVerb()), a.command(s, eventsVerb()))
 	return app
 }
 

@@ -21,6 +21,7 @@ type dockerConfig struct {
 	Auths       map[string]registry.AuthConfig `json:"auths"`
 	CredsStore  string                         `json:"credsStore"`
 	CredHelpers map[string]string              `json:"credHelpers"`
+	DetachKeys  string                         `json:"detachKeys"`
 }
 
 // dockerHub is the name under which Docker keeps the Hub's credentials.

@@ -10,7 +10,10 @@ import (
 	"github.com/docker/docker/client"
 )
 
-const defaultSocket = "unix:///run/swarmctl/swarmctl.sock"
+const (
+	defaultSocket = "unix:///run/swarmctl/swarmctl.sock"
+	socketEnv     = "SWARMCTL_SOCKET"
+)
 
 // connect makes the client of the daemon's socket; nothing is dialled yet.
 func (c *call) connect() error {

@@ -46,11 +46,13 @@ type world struct {
 	requests []string
 	watchers []chan struct{}
 	input    string // what the next command reads
+	execs    commands
 }
 
 func newWorld() *world {
 	w := &world{
 		now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), state: swarm.LocalNodeStateActive, previous: map[string]swarm.ServiceSpec{},
+		execs:  commands{code: map[string]int{}},
 		tokens: swarm.JoinTokens{Worker: "SWMTKN-1-root-worker", Manager: "SWMTKN-1-root-manager"},
 	}
 	for i, host := range []string{"h1", "h2", "h10"} {
@@ -96,6 +98,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 		w.events(rw, r)
 		return
 	}
+	if task, engine, ok := strings.Cut(path, "/engine/"); ok && task == "/swarmctl/tasks/t1" {
+		w.execCall(rw, r, engine)
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.requests = append(w.requests, r.Method+" "+path)
@@ -131,6 +137,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	case "networks":
 		w.serveNetworks(rw, r, parts[1:])
 	case "swarmctl":
+		if parts[len(parts)-1] == "exec" {
+			w.execTarget(rw, parts[2])
+			return
+		}
 		w.explain(rw, strings.Join(parts[1:], "/"))
 	default:
 		fail(rw, 404, "page not found: %s", path)
@@ -149,6 +159,10 @@ func fail(rw http.ResponseWriter, code int, format string, args ...any) {
 }
 
 func (w *world) events(rw http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("until") != "" {
+		_, _ = io.WriteString(rw, pastEvents)
+		return
+	}
 	c := make(chan struct{})
 	w.mu.Lock()
 	w.watchers = append(w.watchers, c)

@@ -105,7 +105,7 @@ func (c *call) print(l listing) error {
 	isTable := false
 	switch {
 	case format == "raw" && c.flags.yes("quiet"):
-		format = `id: ` + l.quietly
+		format, _, _ = strings.Cut(l.raw, `\n`) // its first line is the ID
 	case format == "raw":
 		format = l.raw
 	case format == "json":

@@ -24,9 +24,9 @@ func usageLine(path []string, c *cli.Command) string {
 }
 
 // usageLines ends every message about a wrong command line.
-func usageLines(path []string, c *cli.Command) string {
+func usageLines(path []string, c *cli.Command, see string) string {
 	words := strings.Join(append([]string{progName}, path...), " ")
-	return fmt.Sprintf("\nUsage:  %s\n\nRun '%s --help' for more information", usageLine(path, c), words)
+	return fmt.Sprintf("\nUsage:  %s\n\n%s '%s --help' for more information", usageLine(path, c), see, words)
 }
 
 // printHelp writes a command's help in Docker's layout.

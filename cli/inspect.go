@@ -67,7 +67,7 @@ func inspectTemplate(format string) (*template.Template, error) {
 	}
 	tmpl, err := template.New("").Funcs(templateFuncs).Parse(format)
 	if err != nil {
-		return nil, &exitError{code: 64, msg: "template parsing error: " + err.Error()}
+		return nil, fmt.Errorf("template parsing error: %w", err)
 	}
 	return tmpl, nil
 }

@@ -241,8 +241,8 @@ func nodePs(ctx context.Context, c *call) error {
 		}
 		tasks = append(tasks, list...)
 	}
-	if len(errs) < len(refs) {
-		if err := c.printTasks(ctx, tasks); err != nil {
+	if len(errs) == 0 || len(tasks) > 0 {
+		if err := c.printTasks(ctx, tasks, c.flags.yes("no-trunc")); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -95,6 +95,9 @@ func (l *line) unknownCommand(word string, commands []*cli.Command) error {
 	if near := nearest(word, commands); near != "" {
 		msg += fmt.Sprintf("\nDid you mean '%s %s'?\n", at, near)
 	}
+	if l.command != nil {
+		msg += fmt.Sprintf("\nUsage:  %s\n", at)
+	}
 	return &exitError{code: 1, msg: msg + fmt.Sprintf("\nRun '%s --help' for more information", at)}
 }
 
@@ -221,5 +224,5 @@ func (l *line) add(o *opt, global bool, value string) error {
 }
 
 func (l *line) bad(format string, args ...any) error {
-	return &badFlag{msg: fmt.Errorf(format, args...).Error(), usage: usageLines(l.path, l.command)}
+	return &badFlag{msg: fmt.Errorf(format, args...).Error(), usage: usageLines(l.path, l.command, "Run")}
 }

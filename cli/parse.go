@@ -104,7 +104,7 @@ func setMount(m *mount.Mount, key, val, field string, hasValue bool) (err error)
 		}
 		need(&m.TmpfsOptions).Mode = os.FileMode(mode)
 	default:
-		return fmt.Errorf("unknown option '%s' in '%s'", key, field)
+		return fmt.Errorf("unexpected key '%s' in '%s'", key, field)
 	}
 	return err
 }

@@ -63,6 +63,10 @@ func (a App) Run(ctx context.Context, args []string, stdin io.Reader, stdout, st
 		a.Version = "dev"
 	}
 	app := a.commands(&streams{in: stdin, out: stdout, err: stderr})
+	if len(args) > 0 && args[0] == completeCommand {
+		a.complete(ctx, app, &streams{in: stdin, out: stdout, err: stderr}, args[1:])
+		return 0
+	}
 	l, err := normalise(app, args)
 	if err == nil && (l.help || l.command == nil && len(l.global) == 0) {
 		printHelp(stdout, app, l.path, l.command)
@@ -203,7 +207,7 @@ func (a App) command(s *streams, v verb, path ...string) *cli.Command {
 
 // checkArgs holds the number of arguments against what the verb takes.
 func checkArgs(v verb, args []string, path []string, c *cli.Command) error {
-	n, want := len(args), ""
+	n, want, see := len(args), "", "Run"
 	switch {
 	case v.max == 0 && n > 0:
 		want = "accepts no arguments"
@@ -215,11 +219,12 @@ func checkArgs(v verb, args []string, path []string, c *cli.Command) error {
 		want = fmt.Sprintf("requires %d %s", v.min, plural("argument", v.min))
 	case n < v.min:
 		want = fmt.Sprintf("requires at least %d %s", v.min, plural("argument", v.min))
+		see = "See" // here alone, Docker being Docker
 	default:
 		want = fmt.Sprintf("requires at most %d %s", v.max, plural("argument", v.max))
 	}
 	words := strings.Join(append([]string{progName}, path...), " ")
-	return &exitError{code: exitFailure, msg: fmt.Sprintf("%s: '%s' %s\n%s", progName, words, want, usageLines(path, c))}
+	return &exitError{code: exitFailure, msg: fmt.Sprintf("%s: '%s' %s\n%s", progName, words, want, usageLines(path, c, see))}
 }
 
 func plural(word string, n int) string {

@@ -22,6 +22,7 @@ const exitCodes = `Waits until the new tasks run and stay up. Exit codes:
 func serviceVerbs() []verb {
 	return []verb{
 		{name: "create", args: "IMAGE [COMMAND] [ARG...]", usage: "Create a service", flags: createFlags(), min: 1, max: -1, rest: true, do: serviceCreate},
+		execVerb(),
 		{name: "inspect", args: "SERVICE [SERVICE...]", usage: "Display detailed information on one or more services", flags: []*opt{inspectFormatFlag(), prettyFlag()}, min: 1, max: -1, do: serviceInspect},
 		{name: "logs", args: "SERVICE|TASK", usage: "Show the logs of a service or a task", flags: logFlags(), min: 1, max: 1, do: serviceLogs},
 		{name: "ls", aliases: []string{"list"}, usage: "List services", flags: []*opt{filterFlag(), formatFlag(""), quietFlag("Only display IDs")}, do: serviceList},

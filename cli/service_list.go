@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,6 +17,13 @@ import (
 
 // serviceRow is a line of service ls.
 type serviceRow struct{ ID, Image, Mode, Name, Ports, Replicas string }
+
+// MarshalJSON escapes <, > and & in a row, as Docker's CLI does, which the
+// template's json leaves alone.
+func (r serviceRow) MarshalJSON() ([]byte, error) {
+	type row serviceRow
+	return json.Marshal(row(r))
+}
 
 func serviceList(ctx context.Context, c *call) error {
 	services, err := c.api().ServiceList(ctx, swarm.ServiceListOptions{Filters: c.filters(), Status: true})

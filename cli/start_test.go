@@ -20,12 +20,16 @@ import (
 )
 
 // TestMain lets the test program play swarmctl: init and join start it anew
-// with the daemon command, and it serves a world that is no member yet.
+// with the daemon command, and it serves a world that is no member yet. Shells
+// call it to complete a line.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "daemon" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		os.Exit(App{Daemon: playDaemon}.Run(ctx, os.Args[1:], nil, os.Stdout, os.Stderr))
+	}
+	if os.Getenv("SWARMCTL_TEST_AS") == "swarmctl" { // for shells that call the program
+		os.Exit(App{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }

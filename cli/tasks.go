@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,12 @@ func taskFlags() []*opt {
 // taskRow is a line of service ps and node ps.
 type taskRow struct{ CurrentState, DesiredState, Error, ID, Image, Name, Node, Ports string }
 
+// MarshalJSON is as serviceRow's.
+func (r taskRow) MarshalJSON() ([]byte, error) {
+	type row taskRow
+	return json.Marshal(row(r))
+}
+
 // maxErrorLength is how much of an error the table shows.
 const maxErrorLength = 30
 
@@ -42,7 +49,8 @@ func servicePs(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.printTasks(ctx, tasks); err != nil {
+	whole := c.flags.yes("no-trunc") || c.flags.yes("quiet") // node ps -q shortens IDs, Docker being Docker
+	if err := c.printTasks(ctx, tasks, whole); err != nil {
 		return err
 	}
 	return errors.Join(missing...)
@@ -119,8 +127,8 @@ func (c *call) nodeFilter(ctx context.Context, args filters.Args) error {
 }
 
 // printTasks prints the tasks of each slot together, newest first, the older
-// ones indented below it.
-func (c *call) printTasks(ctx context.Context, tasks []swarm.Task) error {
+// ones indented below it; whole leaves IDs and errors as long as they are.
+func (c *call) printTasks(ctx context.Context, tasks []swarm.Task, whole bool) error {
 	r := c.resolver()
 	names := make(map[string]string, len(tasks))
 	for _, t := range tasks {
@@ -141,7 +149,6 @@ func (c *call) printTasks(ctx context.Context, tasks []swarm.Task) error {
 	if format == "" || strings.HasPrefix(format, "table") {
 		indent = ` \_ `
 	}
-	trunc := !c.flags.yes("no-trunc") && !c.flags.yes("quiet")
 	l := listing{
 		headers: map[string]string{"ID": "ID", "Name": "NAME", "Image": "IMAGE", "Node": "NODE", "DesiredState": "DESIRED STATE", "CurrentState": "CURRENT STATE", "Error": "ERROR", "Ports": "PORTS"},
 		table:   "{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}",
@@ -159,7 +166,7 @@ func (c *call) printTasks(ctx context.Context, tasks []swarm.Task) error {
 			name = indent + name
 		}
 		last = names[t.ID]
-		l.rows = append(l.rows, newTaskRow(t, name, node, trunc, c.app.now()))
+		l.rows = append(l.rows, newTaskRow(t, name, node, !whole, c.app.now()))
 	}
 	return c.print(l)
 }

@@ -16,14 +16,17 @@ import (
 // the same manager.
 func (s *session) tunnel(id string) {
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(s.ctx, "tunnel-id", id))
-	defer cancel()
 	stream, err := s.client.Tunnel(ctx)
 	if err != nil {
+		cancel()
 		s.log.Warn("tunnel not opened", "tunnel", id, "err", err)
 		return
 	}
-	manager := wire.NewConn(stream, "tunnel "+id, cancel)
-	defer manager.Close()
+	manager := wire.NewConn(stream, "tunnel "+id, cancel) // it cancels once what was written has arrived
+	defer func() {
+		_ = manager.Close()
+		<-manager.Done()
+	}()
 	engine, err := s.cfg.Engine.Dial(ctx)
 	if err != nil {
 		s.log.Warn("tunnel without an engine", "tunnel", id, "err", err)

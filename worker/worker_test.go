@@ -512,6 +512,38 @@ func TestTunnelReachesTheEngine(t *testing.T) {
 	})
 }
 
+// A command's last words are on their way when its connection ends.
+func TestTunnelDeliversWhatWasSaidLast(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.start()
+		w.settle()
+		m := w.managers[0]
+		for i := range 200 {
+			id, ch := fmt.Sprint("x", i), make(chan net.Conn, 1)
+			m.mu.Lock()
+			m.tunnels[id] = ch
+			m.mu.Unlock()
+			for s := range m.sessions {
+				m.say(s, &wire.FromManager{Message: &wire.FromManager_OpenTunnel{OpenTunnel: &wire.OpenTunnel{Id: id}}})
+			}
+			near, far := <-ch, w.engine.Accept()
+			_ = near.(*wire.Conn).CloseWrite() // all input has been given
+			go func() {
+				_, _ = io.Copy(io.Discard, far)
+				for _, word := range []string{"one ", "two ", "three"} {
+					_, _ = io.WriteString(far, word)
+				}
+				_ = far.Close()
+			}()
+			if got, err := io.ReadAll(near); err != nil || string(got) != "one two three" {
+				w.Errorf("tunnel %d: %q, %v", i, got, err)
+			}
+			_ = near.Close()
+		}
+		synctest.Wait()
+	})
+}
+
 func TestEngineInASwarmIsRefused(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		w.engine.Fail("describe", api.Errorf(api.CodeConflict, "this engine is a member of a Docker swarm"))

@@ -82,12 +82,16 @@ func (c *Conn) finish(end func()) {
 func (c *Conn) receive() {
 	defer close(c.received)
 	defer c.inPump.Close()
+	_, dialled := c.stream.(interface{ CloseSend() error })
 	for {
 		chunk, err := c.stream.Recv()
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
+			broken := !errors.Is(err, io.EOF)
+			if broken {
 				c.recvErr.Store(&err)
-				_ = c.outPump.Close() // the stream is gone in both directions
+			}
+			if broken || dialled { // to one that dialled, the end of the stream is that of both directions
+				_ = c.outPump.Close()
 			}
 			return
 		}
@@ -128,7 +132,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.in.Read(b)
 	if errors.Is(err, io.EOF) {
 		if cause := c.recvErr.Load(); cause != nil {
-			return n, *cause
+			return n, FromStatus(*cause)
 		}
 	}
 	return n, err

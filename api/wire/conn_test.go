@@ -108,3 +108,16 @@ func TestDeadlinePasses(t *testing.T) {
 		}
 	}
 }
+
+// A worker's end of a tunnel to an engine that says nothing: only this tells
+// it that whoever asked has gone.
+func TestAPeerThatHangsUpEndsASilentTunnel(t *testing.T) {
+	client, server := tunnel(t)
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-client.Done()
+	if _, err := client.Write([]byte("x")); err == nil {
+		t.Error("a tunnel that is over takes more")
+	}
+}

@@ -5,6 +5,7 @@
 //
 //	demo [serve] [--listen :8080] [--healthy-after D] [--exit-after D] [--exit-code N]
 //	demo health [URL]         for a health check: exit code 0 if URL answers with 200
+//	demo echo [--exit-code N] says where it runs, copies its input and ends
 //	demo sleep                does nothing until it is told to stop
 //	demo lines N              writes N lines of 100 bytes
 //	demo cat                  copies its standard input to its standard output
@@ -34,6 +35,8 @@ func main() {
 	switch args[0] {
 	case "health":
 		err = health(args[1])
+	case "echo":
+		err = echo(os.Args[2:])
 	case "sleep":
 		<-ctx.Done()
 	case "lines":

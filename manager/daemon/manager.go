@@ -111,6 +111,7 @@ func (m *member) runManager(ctx context.Context) error {
 		group.Go(func() error { return mgr.dispatch(ctx) })
 		group.Go(func() error { return mgr.stayMember(ctx) })
 		group.Go(func() error { return (&clusterFollower{g: mgr}).run(ctx) })
+		group.Go(func() error { return m.d.api.RememberEvents(ctx) })
 		return mgr.store.LeadTerms(ctx, mgr.lead)
 	})
 	err = group.Wait()

@@ -163,6 +163,8 @@ func (s *managersServer) Tunnel(stream wire.Managers_TunnelServer) error {
 		return wire.ToStatus(err)
 	}
 	near := wire.NewConn(stream, ids[0], nil)
+	stop := context.AfterFunc(ctx, func() { _ = far.Close() }) // the caller has gone: an engine that says nothing would not find out
+	defer stop()
 	splice(near, far)
 	<-near.Done()
 	return nil
@@ -219,7 +221,11 @@ func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID) (ne
 	}
 	// The stream outlives the call that opens it: the connection ends it.
 	sctx, end := context.WithCancel(context.WithoutCancel(ctx))
+	giveUp := context.AfterFunc(ctx, end)
 	stream, err := wire.NewManagersClient(conn).Tunnel(metadata.AppendToOutgoingContext(sctx, nodeKey, string(id)))
+	if !giveUp() && err == nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("tunnel to node %s through manager %s: %w", id, addr, wire.FromStatus(err))

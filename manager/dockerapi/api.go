@@ -16,6 +16,8 @@ type API struct {
 	client   *http.Client // our own questions to the engine
 	node     http.Handler // what each node answers for itself
 	cluster  http.Handler // what the leader answers
+	manager  http.Handler // what any manager answers
+	log      *eventLog
 
 	lastPing atomic.Pointer[enginePing]
 }
@@ -30,8 +32,9 @@ func New(cfg Config) (*API, error) {
 		engine:   NewProxy(cfg.DialEngine, cfg.Log, engineDown),
 		registry: NewProxy(cfg.DialEngine, cfg.Log, cfg.registryDown),
 		client:   &http.Client{Transport: newEngineTransport(cfg.DialEngine)},
+		log:      newEventLog(),
 	}
-	a.node, a.cluster = a.nodeRoutes(), a.clusterRoutes()
+	a.node, a.cluster, a.manager = a.nodeRoutes(), a.clusterRoutes(), a.managerRoutes()
 	return a, nil
 }
 

@@ -2,13 +2,16 @@ package dockerapi_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -136,7 +139,7 @@ func TestARegistryThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
 
 func TestEventsOfTheEngineAndOfTheClusterInOneStream(t *testing.T) {
 	mux := engine(t)
-	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /v1.41/events", func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(events.Message{Type: "container", Action: "start", Scope: "local", Actor: events.Actor{ID: "c1"}})
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -208,6 +211,8 @@ func TestEventFilters(t *testing.T) {
 		"task create web.1.t1":    listen(filters.Arg("type", "task")),
 		"service create web":      listen(),
 		"task create web.1.t1 #2": listen(filters.Arg("task", "t1")),
+		"task create web.1.t1 #3": listen(filters.Arg("service", "web"), filters.Arg("type", "task")),
+		"task create web.1.t1 #4": listen(filters.Arg("node", "h1"), filters.Arg("type", "task")),
 	}
 	web := c.create(serviceSpec("web"))
 	c.create(serviceSpec("api"))
@@ -227,3 +232,71 @@ func TestEventFilters(t *testing.T) {
 		}
 	}
 }
+
+// Docker remembers what has been; so do we, and tell it in one order with the
+// engine's.
+func TestEventsThatHaveBeen(t *testing.T) {
+	at := time.Now().Add(-time.Hour)
+	mux := engine(t)
+	mux.HandleFunc("GET /v1.41/events", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("until") == "" {
+			<-r.Context().Done()
+			return
+		}
+		_ = json.NewEncoder(w).Encode(events.Message{Type: "container", Action: "start", Scope: "local", TimeNano: at.Add(time.Minute).UnixNano()})
+	})
+	c := start(t, mux)
+	go func() { _ = c.api.RememberEvents(t.Context()) }()
+	c.addNode("node1", "h1", swarm.NodeRoleManager, api.NodeReady)
+	before := c.at(at.Add(-time.Minute))
+	c.get("/v1.41/events?until=" + c.at(time.Now())) // answered once the node is remembered
+	web := c.create(serviceSpec("web"))
+	for i := range 600 { // many events of tasks push out none of services
+		c.addTask(api.TaskID(fmt.Sprint("t", i)), web, i+1, "node1", running("c1"))
+	}
+	ask := func(since, until string, args ...filters.KeyValuePair) (got []string, next func() string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		messages, errs := c.docker.Events(ctx, events.ListOptions{Since: since, Until: until, Filters: filters.NewArgs(args...)})
+		next = func() string {
+			select {
+			case m := <-messages:
+				return fmt.Sprintf("%s %s %s", m.Type, m.Action, m.Actor.Attributes["name"])
+			case <-errs:
+				return ""
+			}
+		}
+		for until != "" {
+			m := next()
+			if m == "" {
+				break
+			}
+			got = append(got, m)
+		}
+		return got, next
+	}
+	notTasks := []filters.KeyValuePair{filters.Arg("type", "service"), filters.Arg("type", "container")}
+	now := c.at(time.Now())
+	if got, _ := ask(before, now, notTasks...); !slices.Equal(got, []string{"container start ", "service create web"}) {
+		t.Errorf("since an hour ago: %q", got)
+	}
+	if got, _ := ask(now, now, notTasks...); !slices.Equal(got, []string{"container start "}) { // the fake engine always tells
+		t.Errorf("since now: %q", got)
+	}
+	_, next := ask(before, "", notTasks...)
+	c.must(c.docker.ServiceRemove(t.Context(), "web"))
+	for _, want := range []string{"container start ", "service create web", "service remove web"} {
+		if got := next(); got != want {
+			t.Errorf("and then what comes: %q, want %q", got, want)
+		}
+	}
+	if got := c.get("/v1.41/events?since=20&until=10"); !strings.Contains(got, "`since` time (20) cannot be after `until` time (10)") {
+		t.Errorf("the wrong way round: %s", got)
+	}
+	if got := c.get("/v1.41/events?since=yesterday"); !strings.Contains(got, "is not a time in seconds since 1970") {
+		t.Errorf("no time: %s", got)
+	}
+}
+
+// at is a time as the API takes it.
+func (c *cluster) at(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }

@@ -2,85 +2,190 @@ package dockerapi
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
 // maxEvent bounds the length of one event of the engine.
 const maxEvent = 1 << 20
 
 // events streams what happens: the engine's events as they are, and between
-// them the cluster's, from this manager's own replica of the state. Events of
-// the cluster are not kept, so since reaches back for the engine's alone.
+// them the cluster's, from this manager's own replica of the state. A listener
+// that asks for what has been gets both, in the order of their times, and then
+// what comes.
 func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	f, err := filters.FromJSON(r.URL.Query().Get("filters"))
 	if err != nil {
 		return api.Errorf(api.CodeInvalid, "%s", err)
 	}
-	if _, err := queryTime(r, "since"); err != nil {
-		return err // else the engine would say so, after the headers
-	}
-	ctx, cancel, live, err := a.until(r)
+	asked, err := parseSpan(r)
 	if err != nil {
 		return err
 	}
-	defer cancel()
 	out := &eventWriter{w: w, rc: http.NewResponseController(w)}
-	cluster := a.clusterEvents(f) // follows from here on: nothing after the headers is missed
+	s := &eventSource{api: a, filter: f, version: apiVersion(r)}
+	s.view, s.cursor = a.followEvents(f) // from here on: nothing after the headers is missed
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	out.flush()
+	now := a.cfg.Now()
+	if asked.from != 0 || asked.to != 0 {
+		s.past(r.Context(), asked.before(now.UnixNano()), out)
+	}
+	if left := time.Unix(0, asked.to).Sub(now); asked.to == 0 {
+		s.live(r.Context(), now, out)
+	} else if left > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), left)
+		defer cancel()
+		s.live(ctx, now, out)
+	}
+	return nil
+}
+
+// span is a time from which and one to which events are asked for, in
+// nanoseconds since 1970; 0 is open.
+type span struct{ from, to int64 }
+
+func (s span) has(at int64) bool { return at >= s.from && (s.to == 0 || at <= s.to) }
+
+// before is the part of the span that is over at a time.
+func (s span) before(now int64) span {
+	if s.to == 0 || s.to > now {
+		s.to = now
+	}
+	return s
+}
+
+func parseSpan(r *http.Request) (s span, err error) {
+	q := r.URL.Query()
+	if s.from, err = parseEventTime(q.Get("since")); err != nil {
+		return s, err
+	}
+	if s.to, err = parseEventTime(q.Get("until")); err != nil {
+		return s, err
+	}
+	if s.to != 0 && s.to < s.from {
+		return s, api.Errorf(api.CodeInvalid, "`since` time (%s) cannot be after `until` time (%s)", q.Get("since"), q.Get("until"))
+	}
+	return s, nil
+}
+
+// parseEventTime reads seconds since 1970, with up to nine digits of a fraction.
+func parseEventTime(value string) (int64, error) {
+	if value == "" {
+		return 0, nil
+	}
+	whole, fraction, _ := strings.Cut(value, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	nsec, err2 := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
+	if err != nil || err2 != nil || sec < 0 || sec > maxEventTime {
+		return 0, api.Errorf(api.CodeInvalid, "%q is not a time in seconds since 1970", value)
+	}
+	return sec*1e9 + int64(nsec), nil
+}
+
+// maxEventTime is in the year 2255, before nanoseconds outgrow 64 bits.
+const maxEventTime = 9_000_000_000
+
+func formatEventTime(at int64) string { return fmt.Sprintf("%d.%09d", at/1e9, at%1e9) }
+
+// eventSource is where one listener's events come from.
+type eventSource struct {
+	api     *API
+	filter  filters.Args
+	version string
+	view    *state.View   // of the cluster when the listener came; nil where it wants none of it
+	cursor  *state.Cursor // from there on
+}
+
+func (s *eventSource) wants(scope string) bool { return s.filter.ExactMatch("scope", scope) }
+
+// followEvents begins to follow the state, on a manager.
+func (a *API) followEvents(f filters.Args) (*state.View, *state.Cursor) {
+	if role := a.cfg.Node.Role(); role != Manager && role != Leader || !f.ExactMatch("scope", "swarm") {
+		return nil, nil
+	}
+	return a.cfg.Store.Follow()
+}
+
+// past writes what has been in a span of time.
+func (s *eventSource) past(ctx context.Context, in span, out *eventWriter) {
+	ctx, cancel := context.WithTimeout(ctx, infoPatience)
+	defer cancel()
+	type told struct {
+		at   int64
+		line json.RawMessage
+	}
+	var all []told
+	if s.view != nil {
+		for _, m := range s.api.log.upTo(ctx, s.view.Index(), in) {
+			if includeEvent(s.filter, m) {
+				all = append(all, told{m.TimeNano, raw(m)})
+			}
+		}
+	}
+	if s.wants("local") {
+		s.engine(ctx, in, func(line []byte) {
+			var m struct{ TimeNano int64 }
+			_ = json.Unmarshal(line, &m)
+			all = append(all, told{m.TimeNano, slices.Clone(line)})
+		})
+	}
+	slices.SortStableFunc(all, func(a, b told) int { return cmp.Compare(a.at, b.at) })
+	for _, t := range all {
+		out.line(t.line)
+	}
+}
+
+// live writes what happens from a time on, until ctx ends.
+func (s *eventSource) live(ctx context.Context, from time.Time, out *eventWriter) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var sources sync.WaitGroup
-	if wantsScope(f, "local") {
+	if s.wants("local") {
 		sources.Go(func() {
-			if a.engineEvents(ctx, r, out) {
+			if s.engine(ctx, span{from: from.UnixNano()}, func(line []byte) { out.line(line) }) {
 				cancel() // the engine has gone: whoever listens connects again, as to the engine itself
 			}
 		})
 	}
-	if live {
-		if wantsScope(f, "swarm") && cluster != nil {
-			sources.Go(func() { cluster(ctx, out) })
-		}
-		<-ctx.Done() // the stream stays open while neither source says anything
+	if s.cursor != nil {
+		sources.Go(func() { s.cluster(ctx, out) })
 	}
+	<-ctx.Done() // the stream stays open while neither source says anything
 	sources.Wait()
-	return nil
 }
 
-// until is the request's context, ended at the time of the query's until. It
-// is not live where that time has passed: then there is nothing to wait for.
-func (a *API) until(r *http.Request) (ctx context.Context, cancel context.CancelFunc, live bool, err error) {
-	at, err := queryTime(r, "until")
-	if err != nil {
-		return nil, nil, false, err
-	}
-	if at.IsZero() {
-		ctx, cancel = context.WithCancel(r.Context())
-		return ctx, cancel, true, nil
-	}
-	left := at.Sub(a.cfg.Now())
-	if left <= 0 {
-		ctx, cancel = context.WithTimeout(r.Context(), infoPatience)
-		return ctx, cancel, false, nil
-	}
-	ctx, cancel = context.WithTimeout(r.Context(), left)
-	return ctx, cancel, true, nil
-}
-
-func wantsScope(f filters.Args, scope string) bool { return f.ExactMatch("scope", scope) }
-
-// engineEvents copies the engine's stream, event by event, to its end. It
+// engine hands on the engine's events of a span, to the end of its stream. It
 // reports whether there was one: without, the cluster's events go on alone.
-func (a *API) engineEvents(ctx context.Context, r *http.Request, out *eventWriter) bool {
-	res, err := a.ask(ctx, "/events?"+r.URL.RawQuery)
+func (s *eventSource) engine(ctx context.Context, in span, emit func(line []byte)) bool {
+	q := url.Values{"since": {formatEventTime(in.from)}}
+	if in.to != 0 {
+		q.Set("until", formatEventTime(in.to))
+	}
+	if f, err := filters.ToJSON(s.filter); err == nil && f != "" {
+		q.Set("filters", f)
+	}
+	path := "/events?"
+	if s.version != "" {
+		path = "/v" + s.version + path
+	}
+	res, err := s.api.ask(ctx, path+q.Encode())
 	if err != nil {
 		return false
 	}
@@ -91,62 +196,46 @@ func (a *API) engineEvents(ctx context.Context, r *http.Request, out *eventWrite
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
-		out.line(lines.Bytes())
+		emit(lines.Bytes())
 	}
 	return true
 }
 
-// clusterEvents begins to follow the state; the function it returns writes
-// what happens until ctx ends. It is nil on a node that is no manager.
-func (a *API) clusterEvents(f filters.Args) func(ctx context.Context, out *eventWriter) {
-	if role := a.cfg.Node.Role(); role != Manager && role != Leader {
-		return nil
-	}
-	_, cursor := a.cfg.Store.Follow()
-	if cursor == nil {
-		return nil
-	}
-	return func(ctx context.Context, out *eventWriter) {
-		for {
-			e, err := cursor.Next(ctx)
-			if err != nil {
-				return
-			}
-			for _, m := range messagesOf(e, a.cfg.Now()) {
-				if includeEvent(f, m) {
-					out.line(raw(m))
-				}
+// cluster writes what happens in the cluster until ctx ends.
+func (s *eventSource) cluster(ctx context.Context, out *eventWriter) {
+	for {
+		e, err := s.cursor.Next(ctx)
+		if err != nil {
+			return
+		}
+		for _, m := range messagesOf(e, s.api.cfg.Now()) {
+			if includeEvent(s.filter, m) {
+				out.line(raw(m))
 			}
 		}
 	}
 }
 
-// includeEvent applies the filters that can match an event of the cluster.
+// namedTypes are the filters that match an object's ID or name. Docker's match
+// events of any type: node=h1 takes whatever is called h1, node or not.
+var namedTypes = []events.Type{
+	events.ConfigEventType, events.ContainerEventType, events.DaemonEventType, events.NetworkEventType, events.NodeEventType,
+	events.PluginEventType, events.SecretEventType, events.ServiceEventType, taskEventType, events.VolumeEventType,
+}
+
+// includeEvent applies Docker's filters to an event of the cluster. A filter
+// for a service or a node takes the events of their tasks too.
 func includeEvent(f filters.Args, m events.Message) bool {
-	for _, key := range f.Keys() {
-		switch key {
-		case "type":
-			if !f.ExactMatch("type", string(m.Type)) {
-				return false
-			}
-		case "event":
-			if !f.ExactMatch("event", string(m.Action)) {
-				return false
-			}
-		case "label":
-			if !f.MatchKVList("label", m.Actor.Attributes) {
-				return false
-			}
-		case "scope":
-		case "node", "service", "task", "secret", "config", "network":
-			if !f.FuzzyMatch(key, m.Actor.ID) && !f.FuzzyMatch(key, m.Actor.Attributes["name"]) || key != string(m.Type) {
-				return false
-			}
-		default: // container, image, ...: not ours
+	of := m.Actor.Attributes
+	for _, t := range namedTypes {
+		key := string(t)
+		if !f.FuzzyMatch(key, m.Actor.ID) && !f.FuzzyMatch(key, of["name"]) &&
+			(m.Type != taskEventType || !f.FuzzyMatch(key, of[key+".id"]) && !f.FuzzyMatch(key, of[key+".name"])) {
 			return false
 		}
 	}
-	return true
+	return f.ExactMatch("type", string(m.Type)) && f.ExactMatch("scope", m.Scope) && f.ExactMatch("event", string(m.Action)) &&
+		(!f.Contains("label") || f.MatchKVList("label", of)) && !f.Contains("image")
 }
 
 // eventWriter writes whole events from several sources.

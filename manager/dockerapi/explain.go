@@ -16,7 +16,7 @@ func (a *API) taskExplain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, err := findTask(view, r.PathValue("id"))
+	t, err := findTask(view, r.PathValue("id"), newer)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
 
 // findTask returns the task that ref names, as View.FindTask does or by its
 // place: SERVICE.SLOT, or SERVICE.NODE of a global service. Of the tasks of
-// one place it is the newest that is meant to live, or else the newest.
-func findTask(view *state.View, ref string) (*api.Task, error) {
+// one place it is the one that speaks for it.
+func findTask(view *state.View, ref string, speaks func(a, b *api.Task) bool) (*api.Task, error) {
 	t, err := view.FindTask(ref)
 	dot := strings.LastIndexByte(ref, '.')
 	if err == nil || dot < 0 {
@@ -64,7 +64,7 @@ func findTask(view *state.View, ref string) (*api.Task, error) {
 	node, _ := view.FindNode(place)
 	for c := range view.ServiceTasks(s.ID) {
 		there := c.Slot > 0 && api.Place(&s.Spec, c) == place || c.Slot == 0 && node != nil && c.NodeID == node.ID
-		if there && (t == nil || newer(c, t)) {
+		if there && (t == nil || speaks(c, t)) {
 			t = c
 		}
 	}
@@ -74,7 +74,8 @@ func findTask(view *state.View, ref string) (*api.Task, error) {
 	return t, nil
 }
 
-// newer reports whether a speaks for its place rather than b.
+// newer reports whether a speaks for its place rather than b: the newest that
+// is meant to live, or else the newest.
 func newer(a, b *api.Task) bool {
 	if a.Live() != b.Live() {
 		return a.Live()

@@ -77,6 +77,7 @@ func (s *memStore) Propose(_ context.Context, cmd state.Command) (state.Result, 
 type fakeEngines struct {
 	addr map[api.NodeID]string
 	hang map[api.NodeID]bool
+	wrap func(net.Conn) net.Conn // what a test puts around connections, or nil
 }
 
 func (e *fakeEngines) Engine(ctx context.Context, id api.NodeID) (net.Conn, error) {
@@ -88,7 +89,11 @@ func (e *fakeEngines) Engine(ctx context.Context, id api.NodeID) (net.Conn, erro
 	if !ok {
 		return nil, errors.New("connection refused")
 	}
-	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err == nil && e.wrap != nil {
+		conn = e.wrap(conn)
+	}
+	return conn, err
 }
 
 // cluster is an API over a state, with clients to it.

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type collector struct {
 
 	mu     sync.Mutex
 	silent map[api.NodeID]bool // nodes that the reader has been warned of
+	dead   map[api.NodeID]bool // nodes of which nothing can be read
 }
 
 // run ends when all logs are written: where they are followed, when the reader
@@ -72,7 +74,7 @@ func (c *collector) start(ctx context.Context, view *state.View, t *api.Task) {
 		src.terminal = hasTerminal(&spec.Spec)
 	}
 	if n := view.Node(t.NodeID); n == nil || n.Status.State == api.NodeDown {
-		c.warnNode(src, "it is down")
+		c.warnNode(src, nodeError{errors.New("it is down")})
 		return
 	}
 	c.sources.Go(func() { c.read(ctx, src) })
@@ -95,13 +97,16 @@ func (c *collector) read(ctx context.Context, src source) {
 		case <-ctx.Done():
 			return
 		}
+		if c.isDead(src.task.NodeID) {
+			return // the reader has been warned: to wait for each of its tasks would hold up the others
+		}
 	}
 	for {
 		err := src.copy(ctx, c.tunnel, func(l line) { c.out.write(src.task, l) })
 		if err == nil || ctx.Err() != nil || c.endedBefore(src, err) {
 			return
 		}
-		c.warnNode(src, err.Error())
+		c.warnNode(src, err)
 		if !c.query.follow || src.terminal || !c.runs(src.task.ID) {
 			return
 		}
@@ -127,13 +132,20 @@ func (c *collector) runs(id api.TaskID) bool {
 	return t != nil && !t.Status.State.Terminal()
 }
 
+func (c *collector) isDead(id api.NodeID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead[id]
+}
+
 // warnNode warns once a node: its other tasks would say the same.
-func (c *collector) warnNode(src source, reason string) {
+func (c *collector) warnNode(src source, reason error) {
 	c.mu.Lock()
 	known := c.silent[src.task.NodeID]
 	c.silent[src.task.NodeID] = true
+	c.dead[src.task.NodeID] = c.dead[src.task.NodeID] || errors.As(reason, new(nodeError))
 	c.mu.Unlock()
 	if !known {
-		c.out.warn(src.task, fmt.Sprintf("incomplete logs: %s and other tasks on node %s may be missing: %s", src.name, src.node, reason))
+		c.out.warn(src.task, fmt.Sprintf("incomplete logs: %s and other tasks on node %s may be missing: %v", src.name, src.node, reason))
 	}
 }

@@ -110,7 +110,7 @@ func (a *API) streamLogs(w http.ResponseWriter, r *http.Request, q logQuery, sel
 	out.flush()
 	c := &collector{
 		tunnel: a.cfg.Tunnel, patience: a.cfg.LogPatience, query: q, out: out, selection: sel,
-		current: a.cfg.Store.View, started: map[api.TaskID]bool{}, silent: map[api.NodeID]bool{},
+		current: a.cfg.Store.View, started: map[api.TaskID]bool{}, silent: map[api.NodeID]bool{}, dead: map[api.NodeID]bool{},
 		slots: make(chan struct{}, maxLogSources),
 	}
 	view, cursor := a.cfg.Store.Follow()

@@ -28,6 +28,8 @@ type logEngine struct {
 	tty   map[string]bool
 	ended map[string]chan struct{}
 	asked []string
+	// unreadable is a container whose log driver keeps nothing.
+	unreadable string
 }
 
 func newLogEngine() *logEngine {
@@ -41,6 +43,11 @@ func (e *logEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lines, ok := e.lines[id]
 	end := e.ended[id]
 	e.mu.Unlock()
+	if id == e.unreadable {
+		w.WriteHeader(http.StatusNotImplemented)
+		_, _ = io.WriteString(w, `{"message":"configured logging driver does not support reading"}`)
+		return
+	}
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, `{"message":"No such container"}`)
@@ -140,6 +147,31 @@ func TestLogsGoOnWithoutANodeThatDoesNotAnswer(t *testing.T) {
 	wantLines(t, "stderr", stderr, "err 1\n",
 		"warning: incomplete logs: web.2.t2 and other tasks on node h2 may be missing: it did not answer within 200ms\n",
 		"warning: incomplete logs: web.3.t3 and other tasks on node h3 may be missing: connection refused\n")
+}
+
+// A hundred tasks of a dead node would hold up the reader a hundred times.
+func TestLogsWaitForADeadNodeOnce(t *testing.T) {
+	c, _, web := withLogs(t)
+	c.engines.hang["node2"] = true
+	for i := 4; i < 104; i++ {
+		c.addTask(api.TaskID(fmt.Sprint("t", i)), web, i, "node2", running("c1"))
+	}
+	begun := time.Now()
+	stdout, _ := c.logs(both)
+	if took := time.Since(begun); len(stdout) != 2 || took > 3*200*time.Millisecond {
+		t.Errorf("%d lines after %s", len(stdout), took)
+	}
+}
+
+// One log that cannot be read says nothing about the others of its node.
+func TestLogsOfADriverThatKeepsNone(t *testing.T) {
+	c, e, web := withLogs(t)
+	e.unreadable = "c4"
+	c.addTask("t4", web, 4, "node1", running("c4"))
+	stdout, stderr := c.logs(both)
+	wantLines(t, "stdout", stdout, "out 1\n", "out 2\n", "out 3\n")
+	wantLines(t, "stderr", stderr, "err 1\n", "err 2\n", "err 3\n",
+		"warning: incomplete logs: web.4.t4 and other tasks on node h1 may be missing: its engine says: 501 Not Implemented: configured logging driver does not support reading\n")
 }
 
 func TestLogsOfANodeThatIsDownAreNotAskedFor(t *testing.T) {

@@ -38,6 +38,9 @@ var errGone = errors.New("the container is gone")
 
 func isGone(err error) bool { return errors.Is(err, errGone) }
 
+// nodeError is the failure of a whole node: its other logs cannot be had either.
+type nodeError struct{ error }
+
 // copy hands every line to emit, to the end of the log. While it waits for the
 // engine's answer, and between lines unless the log is followed, it waits no
 // longer than its patience.
@@ -48,7 +51,7 @@ func (s *source) copy(ctx context.Context, tunnel Tunnel, emit func(line)) error
 	defer watch.Stop()
 	body, err := s.open(ctx, tunnel)
 	if err != nil {
-		return because(ctx, err)
+		return err
 	}
 	defer body.Close() //nolint:errcheck // only read
 	alive := func() { watch.Reset(s.patience) }
@@ -89,7 +92,7 @@ func (s *source) open(ctx context.Context, tunnel Tunnel) (io.ReadCloser, error)
 	}
 	res, err := newTransport(dial).RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, nodeError{because(ctx, err)}
 	}
 	if res.StatusCode == http.StatusOK {
 		return res.Body, nil

@@ -137,6 +137,9 @@ func taskAttributes(view *state.View, p state.Pair[api.Task]) (string, api.Meta,
 	if s := view.Service(t.ServiceID); s != nil {
 		attributes["service.name"] = s.Name()
 	}
+	if n := view.Node(t.NodeID); n != nil {
+		attributes["node.name"] = n.Hostname()
+	}
 	if t.Status.Err != "" {
 		attributes["error"] = t.Status.Err
 	}

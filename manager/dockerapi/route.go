@@ -57,6 +57,7 @@ const (
 	ownerEngine  owner = iota // the container engine of this host
 	ownerNode                 // this node
 	ownerCluster              // the leader
+	ownerManager              // any manager
 )
 
 func ownerOf(path string) owner {
@@ -70,7 +71,12 @@ func ownerOf(path string) owner {
 			return ownerNode
 		}
 		return ownerCluster
-	case "nodes", "services", "tasks", "secrets", "configs", "swarmctl":
+	case "swarmctl":
+		if parts := strings.Split(rest, "/"); len(parts) > 2 && parts[2] == "engine" {
+			return ownerManager
+		}
+		return ownerCluster
+	case "nodes", "services", "tasks", "secrets", "configs":
 		return ownerCluster
 	}
 	return ownerEngine
@@ -93,6 +99,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 	case who == ownerNode:
 		a.serveNode(w, r)
+	case who == ownerManager:
+		a.serveManager(w, r)
 	default:
 		a.serveCluster(w, r)
 	}
@@ -118,6 +126,15 @@ func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
 		writeError(w, ErrLocked)
 	default:
 		writeError(w, api.Errorf(api.CodeUnavailable, notAMember))
+	}
+}
+
+func (a *API) serveManager(w http.ResponseWriter, r *http.Request) {
+	switch a.cfg.Node.Role() {
+	case Leader, Manager:
+		a.manager.ServeHTTP(w, unversioned(r))
+	default:
+		a.serveCluster(w, r) // says why not
 	}
 }
 
@@ -200,6 +217,7 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /tasks/{id}":                  a.taskInspect,
 		"GET /tasks/{id}/logs":             a.taskLogs,
 		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
+		"GET /swarmctl/tasks/{id}/exec":    a.execTarget,
 		"GET /swarmctl/networks":           a.networkList,
 		"POST /swarmctl/networks/create":   a.networkCreate,
 		"POST /swarmctl/networks/prune":    a.networkPrune,
@@ -215,6 +233,18 @@ func (a *API) clusterRoutes() http.Handler {
 		"POST /configs/{id}/update":        a.configUpdate,
 		"DELETE /configs/{id}":             a.configDelete,
 	})
+}
+
+func (a *API) managerRoutes() http.Handler {
+	const engine = "/swarmctl/tasks/{id}/engine"
+	table := map[string]handler{}
+	for _, base := range []string{engine, engine + "/{version}"} { // Docker's clients put theirs into every path
+		table["POST "+base+"/containers/{container}/exec"] = a.execCreate
+		table["POST "+base+"/exec/{exec}/start"] = a.execStart
+		table["POST "+base+"/exec/{exec}/resize"] = a.execResize
+		table["GET "+base+"/exec/{exec}/json"] = a.execInspect
+	}
+	return a.routes(table)
 }
 
 func (a *API) routes(table map[string]handler) http.Handler {
