@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -87,6 +88,8 @@ func TestALockedManagerAnswersAboutItsSwarmInDockersWords(t *testing.T) {
 	_, err := c.docker.SwarmInit(t.Context(), swarm.InitRequest{ListenAddr: "0.0.0.0:2377"})
 	wantError(t, err, errdefs.IsUnavailable, `This node is already part of a swarm. Use "swarmctl leave" to leave this swarm and join another one.`)
 	_, err = c.docker.SwarmInit(t.Context(), swarm.InitRequest{ListenAddr: "0.0.0.0:2377", ForceNewCluster: true})
+	wantError(t, err, errdefs.IsUnavailable, words)
+	_, err = c.docker.NetworkCreate(t.Context(), "n1", network.CreateOptions{Driver: "overlay"})
 	wantError(t, err, errdefs.IsUnavailable, words)
 	c.must(c.docker.SwarmUnlock(t.Context(), swarm.UnlockRequest{UnlockKey: "SWMKEY-1-x"}))
 	c.must(c.docker.SwarmLeave(t.Context(), true))
