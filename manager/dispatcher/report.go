@@ -26,7 +26,8 @@ const (
 // yet. A session is in one proposal at a time: its words stay in order.
 type reportQueue struct {
 	reports []state.Report
-	seq     uint64 // of the last batch in reports
+	seq     uint64 // of the last batch that came
+	taken   uint64 // of the last batch that went into a proposal
 	waiting bool   // in the reporter's line, or in a proposal
 }
 
@@ -146,7 +147,7 @@ func (r *reporter) gather() proposal {
 		p.reports = append(p.reports, s.reports.reports...)
 		p.sessions = append(p.sessions, s)
 		p.seqs = append(p.seqs, s.reports.seq)
-		s.reports.reports = nil
+		s.reports.reports, s.reports.taken = nil, s.reports.seq
 	}
 	return p
 }
@@ -185,13 +186,14 @@ func (r *reporter) try(ctx context.Context, reports []state.Report) error {
 	return result.Err()
 }
 
-// release lets sessions that have reported more meanwhile queue again.
+// release lets sessions that have reported more meanwhile queue again: also a
+// batch of which nothing was left is waited for.
 func (r *reporter) release(sessions []*session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range sessions {
 		s.reports.waiting = false
-		if len(s.reports.reports) > 0 {
+		if s.reports.seq > s.reports.taken {
 			r.enqueue(s)
 		}
 	}

@@ -250,9 +250,10 @@ func TestExitCodeAndMemory(t *testing.T) {
 
 func TestStopKillsTheStubborn(t *testing.T) {
 	b := newBed(t)
-	r := b.request("stubborn")
+	r := b.request("wait")
 	grace := 300 * time.Millisecond // a whole second to the engine
 	r.Spec.TaskTemplate.ContainerSpec.StopGracePeriod = &grace
+	r.Spec.TaskTemplate.ContainerSpec.StopSignal = "SIGWINCH" // no program ends at it, from its first instant on
 	id := b.run(r)
 	if err := b.Stop(t.Context(), id); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Command app is what the tests run in containers: app wait | stubborn | exit N | eat | probe.
+// Command app is what the tests run in containers: app wait | exit N | eat | probe.
 package main
 
 import (
@@ -19,9 +19,6 @@ func main() {
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
 		<-c
-	case "stubborn": // until SIGKILL
-		signal.Ignore(syscall.SIGTERM)
-		time.Sleep(time.Hour)
 	case "exit":
 		n, _ := strconv.Atoi(os.Args[2])
 		os.Exit(n)
