@@ -159,7 +159,7 @@ func (p *place) flagValues(live names) []candidate {
 		return p.filters(live)
 	case "format":
 		return plain(formats(p.flag.usage)...)
-	case "env-file", "socket", "state-dir":
+	case "env-file", "socket", "state-dir", "ca-cert", "ca-key":
 		return wantFiles
 	default:
 		if kind, ok := liveFlags[strings.TrimSuffix(strings.TrimSuffix(name, "-add"), "-rm")]; ok {
@@ -185,6 +185,8 @@ var knownValues = map[string][]string{
 	"mount":          {"type=bind,", "type=tmpfs,", "type=volume,"},
 	"cap":            capabilityNames,
 	"cap-drop":       capabilityNames,
+	"driver":         {"bridge", "host", "ipvlan", "macvlan", "none", "overlay"},
+	"scope":          {"local", "swarm"},
 	"since":          {"10m", "1h", "24h"},
 	"until":          {"10m", "1h", "24h"},
 	"tail":           {"10", "100", "1000", "all"},
@@ -275,8 +277,10 @@ func (p *place) argValues(live names) (out []candidate) {
 		object, _, assigned := strings.Cut(kind, "=")
 		switch {
 		case kind == "":
-		case kind == "FILE" || kind == "DIRECTORY":
+		case kind == "file":
 			return wantFiles
+		case len(p.path) == 2 && p.path[1] == "create" && kind == strings.ToUpper(p.path[0]):
+			return nil // a name that is new
 		case kind == strings.ToLower(kind):
 			out = append(out, candidate{value: kind})
 		case assigned:

@@ -22,8 +22,12 @@ var completions = map[string][]string{
 func TestWhatCompletesAWord(t *testing.T) {
 	app := App{}.commands(&streams{})
 	for _, c := range []struct{ typed, want string }{
-		{"", "completion daemon events info init join join-token leave node service swarm task version"},
-		{"s", "service swarm"},
+		{"eve", "events"},
+		{"ser", "service"},
+		{"secret create ", ""},
+		{"secret create new ", ":files"},
+		{"config rm ", "conf"},
+		{"network create --driver o", "overlay"},
 		{"swarm j", "join join-token"},
 		{"service r", "rm rollback"},
 		{"service rm ", "db web web-2 web-10"},

@@ -122,7 +122,7 @@ func (c *call) livePlaces(ctx context.Context) (out []candidate) {
 	if err != nil {
 		return nil
 	}
-	r := &resolver{api: c.api(), names: map[string]string{}}
+	r := c.resolver()
 	for _, t := range tasks {
 		service, err1 := r.service(ctx, t.ServiceID)
 		node, err2 := r.node(ctx, t.NodeID)
@@ -130,7 +130,7 @@ func (c *call) livePlaces(ctx context.Context) (out []candidate) {
 			return nil
 		}
 		name := fmt.Sprintf("%s.%d", service, t.Slot)
-		if t.Slot == 0 {
+		if t.Slot == 0 && !r.counted[t.ServiceID] {
 			name = service + "." + node
 		}
 		out = append(out, candidate{name, strings.TrimSpace(fmt.Sprintf("%s %s", t.Status.State, node))})
