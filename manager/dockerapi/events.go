@@ -73,10 +73,10 @@ func (s span) before(now int64) span {
 
 func parseSpan(r *http.Request) (s span, err error) {
 	q := r.URL.Query()
-	if s.from, err = parseEventTime(q.Get("since")); err != nil {
+	if s.from, err = parseEventTime("since", q.Get("since")); err != nil {
 		return s, err
 	}
-	if s.to, err = parseEventTime(q.Get("until")); err != nil {
+	if s.to, err = parseEventTime("until", q.Get("until")); err != nil {
 		return s, err
 	}
 	if s.to != 0 && s.to < s.from {
@@ -86,7 +86,7 @@ func parseSpan(r *http.Request) (s span, err error) {
 }
 
 // parseEventTime reads seconds since 1970, with up to nine digits of a fraction.
-func parseEventTime(value string) (int64, error) {
+func parseEventTime(name, value string) (int64, error) {
 	if value == "" {
 		return 0, nil
 	}
@@ -94,7 +94,7 @@ func parseEventTime(value string) (int64, error) {
 	sec, err := strconv.ParseInt(whole, 10, 64)
 	nsec, err2 := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
 	if err != nil || err2 != nil || sec < 0 || sec > maxEventTime {
-		return 0, api.Errorf(api.CodeInvalid, "%q is not a time in seconds since 1970", value)
+		return 0, api.Errorf(api.CodeInvalid, "%s: %q is not a time in seconds since 1970", name, value)
 	}
 	return sec*1e9 + int64(nsec), nil
 }
