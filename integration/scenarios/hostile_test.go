@@ -246,6 +246,13 @@ func TestWithoutALeaderEveryRequestSaysSo(t *testing.T) {
 		}
 	}
 	const want = "The swarm does not have a leader. It's possible that too few managers are online."
+	l.must(cluster.Eventually(l.ctx, time.Minute, func(ctx context.Context) error { // it has noticed
+		status, got, err := ask(ctx, left, "GET", "/v1.41/nodes", "")
+		if err == nil && (status != 503 || !strings.HasPrefix(got, want)) {
+			err = fmt.Errorf("%d %s", status, got)
+		}
+		return err
+	}))
 	var asked sync.WaitGroup
 	for _, request := range []string{
 		"GET /swarm", "POST /swarm/update?version=1", "GET /swarm/unlockkey", "GET /nodes", "GET /nodes/x", "POST /nodes/x/update?version=1", "DELETE /nodes/x",

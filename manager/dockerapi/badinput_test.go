@@ -160,7 +160,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"GET /v1.10/nodes", "", 400, "client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"},
 		{"GET /v1/nodes", "", 400, "client version 1 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"},
 		{"GET /v1.41.2/nodes", "", 200, "[]\n"},
-		{"POST /v1.41.0/swarm/unlock", `{"UnlockKey":"x"}`, 200, ""},
+		{"DELETE /v1.41.0/nodes/nosuch", "", 404, "node nosuch not found"},
 		{"GET /v1.41/nodes/", "", 404, "page not found"},
 		{"PUT /v1.41/nodes", "", 404, "page not found"},
 		{"POST /v1.41/nodes", ok, 404, "page not found"},
