@@ -95,6 +95,9 @@ func (l *line) unknownCommand(word string, commands []*cli.Command) error {
 	if near := nearest(word, commands); near != "" {
 		msg += fmt.Sprintf("\nDid you mean '%s %s'?\n", at, near)
 	}
+	if len(l.path) > 0 {
+		msg += fmt.Sprintf("\nUsage:  %s\n", at)
+	}
 	return &exitError{code: 1, msg: msg + fmt.Sprintf("\nRun '%s --help' for more information", at)}
 }
 

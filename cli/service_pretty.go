@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/mount"
@@ -22,7 +23,9 @@ func serviceInspect(ctx context.Context, c *call) error {
 			err = fmt.Errorf("Error: no such service: %s", ref) //nolint:staticcheck // Docker's words
 		}
 		return object{raw, s}, err
-	}, func(w io.Writer, v any) { printService(w, v.(swarm.Service), c.networkNames(ctx, v.(swarm.Service))) })
+	}, func(w io.Writer, v any) {
+		printService(w, v.(swarm.Service), c.networkNames(ctx, v.(swarm.Service)), c.app.now())
+	})
 }
 
 // networkNames resolves the networks a service is on; what is not found keeps its ID.
@@ -39,7 +42,7 @@ func (c *call) networkNames(ctx context.Context, s swarm.Service) []string {
 }
 
 // printService is service inspect --pretty.
-func printService(w io.Writer, s swarm.Service, networks []string) {
+func printService(w io.Writer, s swarm.Service, networks []string, now time.Time) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	task := s.Spec.TaskTemplate
 	p("\nID:\t\t%s\nName:\t\t%s", s.ID, s.Spec.Name)
@@ -52,7 +55,7 @@ func printService(w io.Writer, s swarm.Service, networks []string) {
 	if j := s.Spec.Mode.ReplicatedJob; j != nil && j.MaxConcurrent != nil && j.TotalCompletions != nil {
 		p(" Max Concurrent:\t%d\n Completions:\t%d", *j.MaxConcurrent, *j.TotalCompletions)
 	}
-	printUpdateStatus(w, s.UpdateStatus)
+	printUpdateStatus(w, s.UpdateStatus, now)
 	printPlacement(w, task.Placement)
 	printRollout(w, "UpdateConfig", "Update order:      ", s.Spec.UpdateConfig)
 	printRollout(w, "RollbackConfig", "Rollback order:    ", s.Spec.RollbackConfig)
@@ -65,6 +68,7 @@ func printService(w io.Writer, s swarm.Service, networks []string) {
 			p(" LogOpts:")
 			printMap(w, "  %s:       %s", task.LogDriver.Options)
 		}
+		p("")
 	}
 	printResources(w, task.Resources)
 	if len(networks) > 0 {
@@ -81,16 +85,16 @@ func printService(w io.Writer, s swarm.Service, networks []string) {
 	p("")
 }
 
-func printUpdateStatus(w io.Writer, u *swarm.UpdateStatus) {
+func printUpdateStatus(w io.Writer, u *swarm.UpdateStatus, now time.Time) {
 	if u == nil || u.State == "" {
 		return
 	}
 	fmt.Fprintf(w, "UpdateStatus:\n State:\t\t%s\n", u.State)
 	if u.StartedAt != nil && !u.StartedAt.IsZero() {
-		fmt.Fprintf(w, " Started:\t%s\n", u.StartedAt)
+		fmt.Fprintf(w, " Started:\t%s ago\n", units.HumanDuration(now.Sub(*u.StartedAt)))
 	}
 	if u.State == swarm.UpdateStateCompleted && u.CompletedAt != nil && !u.CompletedAt.IsZero() {
-		fmt.Fprintf(w, " Completed:\t%s\n", u.CompletedAt)
+		fmt.Fprintf(w, " Completed:\t%s ago\n", units.HumanDuration(now.Sub(*u.CompletedAt)))
 	}
 	fmt.Fprintf(w, " Message:\t%s\n", u.Message)
 }

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/versions"
@@ -70,6 +71,9 @@ func parseLogQuery(r *http.Request) (logQuery, error) {
 	}
 	if !q.stdout && !q.stderr {
 		return q, api.Errorf(api.CodeInvalid, "Bad parameters: you must choose at least one stream")
+	}
+	if _, err := strconv.ParseUint(q.tail, 10, 31); err != nil && q.tail != "" && q.tail != "all" {
+		return q, api.Errorf(api.CodeInvalid, `tail value must be a positive integer or "all"`)
 	}
 	return q, nil
 }
