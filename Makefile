@@ -30,11 +30,11 @@ test: unit integration ## everything: unit tests with the race detector, then sc
 
 unit: ## unit tests with the race detector; no root, no Docker
 	@integration/need race
-	CGO_ENABLED=1 go test -race -tags $(TAGS) $$(go list ./... | grep -vE '/integration/(hosts|scenarios)$$')
+	CGO_ENABLED=1 go test -race -tags $(TAGS) $$(go list ./... | grep -vE '/integration/(hosts|scenarios|parity)$$')
 
-integration: need-go ## scenarios on real Docker Engines in namespaces; needs root
+integration: need-go ## scenarios on real Docker Engines in namespaces, and a real Docker Swarm to compare with; needs root
 	@integration/need engines
-	go test -v -tags $(TAGS) -timeout 15m ./integration/hosts ./integration/scenarios
+	go test -v -p 1 -tags $(TAGS) -timeout 15m ./integration/hosts ./integration/scenarios ./integration/parity
 
 check: need-go ## formatting, vet, the import law, and whether generated code is current
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; }

@@ -168,7 +168,7 @@ func (c *call) setRole(ctx context.Context, role swarm.NodeRole, already, done s
 		changed := false
 		err := c.changeNode(ctx, ref, func(n *swarm.Node) (bool, error) {
 			if changed = n.Spec.Role != role; !changed {
-				fmt.Fprintf(c.out, already, ref)
+				fmt.Fprintf(c.out, already, n.ID)
 			}
 			n.Spec.Role = role
 			return changed, nil

@@ -68,6 +68,7 @@ func printService(w io.Writer, s swarm.Service, networks []string, now time.Time
 			p(" LogOpts:")
 			printMap(w, "  %s:       %s", task.LogDriver.Options)
 		}
+		p("")
 	}
 	printResources(w, task.Resources)
 	if len(networks) > 0 {

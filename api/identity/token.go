@@ -35,7 +35,7 @@ func NewToken(rootPEM []byte) string {
 // errors have code invalid and never repeat the secret.
 func CheckToken(token string) error {
 	bad := func(format string, args ...any) error {
-		return api.Errorf(api.CodeInvalid, "join token: "+format+": copy it again from `swarmctl join-token worker` on a manager", args...)
+		return api.Errorf(api.CodeInvalid, "invalid join token: "+format+": copy it again from `swarmctl join-token worker` on a manager", args...)
 	}
 	parts := strings.Split(token, "-")
 	switch {

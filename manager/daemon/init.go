@@ -102,6 +102,12 @@ func withDefaults(s api.ClusterSpec) api.ClusterSpec {
 	if s.Raft.SnapshotInterval == 0 {
 		s.Raft.SnapshotInterval = 10000
 	}
+	if s.Raft.KeepOldSnapshots == nil {
+		s.Raft.KeepOldSnapshots = new(uint64)
+	}
+	if s.Raft.LogEntriesForSlowFollowers == 0 {
+		s.Raft.LogEntriesForSlowFollowers = 500
+	}
 	if s.Raft.ElectionTick == 0 {
 		s.Raft.ElectionTick = 10
 	}

@@ -57,6 +57,9 @@ func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &spec); err != nil {
 		return err
 	}
+	if err := checkNodeSpec(&spec); err != nil {
+		return err
+	}
 	view, err := a.read(r)
 	if err != nil {
 		return err
@@ -65,8 +68,10 @@ func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNodeUpdate(view, old, &spec); err != nil {
-		return err
+	if old.Spec.Role == swarm.NodeRoleManager && spec.Role == swarm.NodeRoleWorker {
+		if err := checkDemotion(view, old); err != nil {
+			return err
+		}
 	}
 	next := *old
 	next.Spec = spec
@@ -74,17 +79,11 @@ func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {
 	return a.propose(r, state.Op{PutNode: &next})
 }
 
-func checkNodeUpdate(view *state.View, old *api.Node, spec *api.NodeSpec) error {
+func checkNodeSpec(spec *api.NodeSpec) error {
 	if spec.Role != swarm.NodeRoleManager && spec.Role != swarm.NodeRoleWorker {
 		return api.Errorf(api.CodeInvalid, "invalid Role: %q: use manager or worker", spec.Role)
 	}
-	if err := checkAvailability(spec.Availability, false); err != nil {
-		return err
-	}
-	if old.Spec.Role == swarm.NodeRoleManager && spec.Role == swarm.NodeRoleWorker {
-		return checkDemotion(view, old)
-	}
-	return nil
+	return checkAvailability(spec.Availability, false)
 }
 
 // checkDemotion refuses what would leave the cluster without managers, or

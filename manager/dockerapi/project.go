@@ -18,10 +18,10 @@ func clusterInfo(c *api.Cluster) swarm.ClusterInfo {
 	spec := c.Spec
 	spec.Name = clusterName
 	spec.Labels = notNil(spec.Labels)
-	_, size := c.Pool()
+	pool, size := c.Pool()
 	return swarm.ClusterInfo{
 		ID: c.ID, Meta: c.Meta, Spec: spec, TLSInfo: tlsInfo(c), RootRotationInProgress: c.NextRoot != nil,
-		DefaultAddrPool: c.AddrPool, SubnetSize: size, DataPathPort: dataPathPort,
+		DefaultAddrPool: pool, SubnetSize: size, DataPathPort: dataPathPort,
 	}
 }
 

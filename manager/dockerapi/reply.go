@@ -115,8 +115,11 @@ func queryTime(r *http.Request, name string) (time.Time, error) {
 func queryVersion(r *http.Request, kind string) (uint64, error) {
 	raw := r.URL.Query().Get("version")
 	v, err := strconv.ParseUint(raw, 10, 64)
-	if err != nil || v == 0 {
-		return 0, api.Errorf(api.CodeInvalid, "invalid %s version %q: give the version that the %s had when it was read", kind, raw, kind)
+	if err == nil && v == 0 {
+		err = errors.New("versions begin at 1")
+	}
+	if err != nil {
+		return 0, api.Errorf(api.CodeInvalid, "invalid %s version '%s': %v: give the version that the %s had when it was read", kind, raw, err, kind)
 	}
 	return v, nil
 }

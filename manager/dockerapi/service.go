@@ -1,8 +1,10 @@
 package dockerapi
 
 import (
+	"cmp"
 	"iter"
 	"net/http"
+	"strconv"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
@@ -48,6 +50,10 @@ func chooseServices(view *state.View, f filters.Args) iter.Seq[*api.Service] {
 }
 
 func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
+	withDefaults, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("insertDefaults"), "false"))
+	if err != nil {
+		return api.Errorf(api.CodeInvalid, "invalid value for insertDefaults: %s: %v", r.URL.Query().Get("insertDefaults"), err)
+	}
 	view, err := a.read(r)
 	if err != nil {
 		return err
@@ -57,7 +63,7 @@ func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := projectService(s)
-	if queryBool(r, "insertDefaults") {
+	if withDefaults {
 		out.Spec = servicespec.WithDefaults(out.Spec)
 	}
 	return writeJSON(w, http.StatusOK, out)
@@ -167,7 +173,7 @@ func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*a
 	next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
 	if rollback {
 		if old.PreviousSpec == nil {
-			return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec", old.Name())
+			return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec: it was never updated", old.ID)
 		}
 		now := a.cfg.Now().UTC()
 		next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth

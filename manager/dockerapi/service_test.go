@@ -65,10 +65,10 @@ func TestRefusedChangesOfAService(t *testing.T) {
 	wantError(t, err, errdefs.IsNotImplemented, "service mode change is not allowed: it is replicated; remove the service and create it anew")
 
 	_, err = c.docker.ServiceUpdate(ctx, "web", s.Meta.Version, serviceSpec("web"), swarm.ServiceUpdateOptions{Rollback: "previous"})
-	wantError(t, err, errdefs.IsInvalidArgument, "service web does not have a previous spec")
+	wantError(t, err, errdefs.IsInvalidArgument, "service "+string(s.ID)+" does not have a previous spec: it was never updated")
 
 	_, err = c.docker.ServiceUpdate(ctx, "web", swarm.Version{}, serviceSpec("web"), swarm.ServiceUpdateOptions{})
-	wantError(t, err, errdefs.IsInvalidArgument, `invalid service version "0": give the version that the service had when it was read`)
+	wantError(t, err, errdefs.IsInvalidArgument, `invalid service version '0': versions begin at 1: give the version that the service had when it was read`)
 }
 
 // A spec that an update sends back as it was read must not look like a change

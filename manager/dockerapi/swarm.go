@@ -82,7 +82,7 @@ func (a *API) swarmJoin(w http.ResponseWriter, r *http.Request) error {
 	case a.cfg.Node.Role() != Inactive:
 		return api.Errorf(api.CodeUnavailable, alreadyMember)
 	case req.JoinToken == "":
-		return api.Errorf(api.CodeInvalid, `a join token is needed: "swarmctl join-token worker" on a manager prints one`)
+		return api.Errorf(api.CodeInvalid, `A valid join token is necessary to join this cluster: "swarmctl join-token worker" on a manager prints one`)
 	case len(req.RemoteAddrs) == 0:
 		return api.Errorf(api.CodeInvalid, "at least one RemoteAddr is required to join: the address of a manager")
 	}

@@ -114,7 +114,7 @@ func checkMount(m mount.Mount) error {
 	case mount.TypeCluster:
 		return notYet("mount of type cluster at %s: CSI volumes come with a later version of swarmctl", m.Target)
 	default:
-		return invalid("invalid mount type %q at %s: use bind, volume or tmpfs", m.Type, m.Target)
+		return invalid("invalid MountType: %q: mount %s as bind, volume or tmpfs", m.Type, m.Target)
 	}
 	return checkMountOptions(m)
 }
@@ -179,10 +179,10 @@ func checkResources(t *api.TaskSpec) error {
 		mem  int64
 	}{{"limit", limits.NanoCPUs, limits.MemoryBytes}, {"reservation", reserved.NanoCPUs, reserved.MemoryBytes}} {
 		if v.cpu != 0 && v.cpu < minCPU {
-			return invalid("cpu %s: invalid cpu value %g: Must be at least 0.001", v.name, float64(v.cpu)/1e9)
+			return invalid("invalid cpu value %g: Must be at least 0.001: so must the cpu %s", float64(v.cpu)/1e9, v.name)
 		}
 		if v.mem != 0 && v.mem < minMemory {
-			return invalid("memory %s: invalid memory value %d: Must be at least 6MiB, the container engine's minimum", v.name, v.mem)
+			return invalid("invalid memory value %d: Must be at least 6MiB: the memory %s is below the container engine's minimum", v.mem, v.name)
 		}
 	}
 	switch {

@@ -154,7 +154,7 @@ func checkRuntime(s *api.ServiceSpec) error {
 	case t.Runtime != swarm.RuntimeContainer || t.NetworkAttachmentSpec != nil:
 		return invalid("unsupported runtime: %q: services run containers", t.Runtime)
 	case t.ContainerSpec == nil:
-		return invalid("TaskSpec: missing runtime: the spec has no ContainerSpec, so there is nothing to run")
+		return invalid("mismatched Runtime and *Spec fields: the spec has no ContainerSpec, so there is nothing to run")
 	}
 	return nil
 }

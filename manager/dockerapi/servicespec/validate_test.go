@@ -45,7 +45,7 @@ func TestValidate(t *testing.T) {
 		{`{"Mode":{"ReplicatedJob":{}},"UpdateConfig":{}}`, invalid, `Jobs may not have an update config: a change of what its tasks run begins a job anew`},
 		{`{"Mode":{"GlobalJob":{}},"RollbackConfig":{}}`, invalid, `Jobs may not have a rollback config: a rollback begins a job anew`},
 		{`{"TaskTemplate":{"Runtime":"plugin"}}`, unsupported, `runtime "plugin" is not supported: services run containers`},
-		{`{"TaskTemplate":{"ContainerSpec":null}}`, invalid, `TaskSpec: missing runtime: the spec has no ContainerSpec, so there is nothing to run`},
+		{`{"TaskTemplate":{"ContainerSpec":null}}`, invalid, `mismatched Runtime and *Spec fields: the spec has no ContainerSpec, so there is nothing to run`},
 
 		{`{"TaskTemplate":{"ContainerSpec":{"Image":""}}}`, invalid, `ContainerSpec: image reference must be provided`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Image":"A:!"}}}`, invalid, `ContainerSpec: "A:!" is not a valid repository/tag`},
@@ -90,9 +90,9 @@ func TestValidate(t *testing.T) {
 		{`{"TaskTemplate":{"Resources":{"Reservations":{"GenericResources":[{"DiscreteResourceSpec":{"Kind":"a b","Value":1}}]}}}}`, invalid, `generic resource "a b": the name of a kind has no spaces, commas or equals signs`},
 		{`{"TaskTemplate":{"Resources":{"Reservations":{"GenericResources":[{}]}}}}`, invalid, `generic resource: it has no kind: give KIND=NUMBER`},
 
-		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":6291455}}}}`, invalid, `memory limit: invalid memory value 6291455: Must be at least 6MiB, the container engine's minimum`},
+		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":6291455}}}}`, invalid, `invalid memory value 6291455: Must be at least 6MiB: the memory limit is below the container engine's minimum`},
 		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":6291456}}}}`, ok, ``},
-		{`{"TaskTemplate":{"Resources":{"Reservations":{"NanoCPUs":-5}}}}`, invalid, `cpu reservation: invalid cpu value -5e-09: Must be at least 0.001`},
+		{`{"TaskTemplate":{"Resources":{"Reservations":{"NanoCPUs":-5}}}}`, invalid, `invalid cpu value -5e-09: Must be at least 0.001: so must the cpu reservation`},
 		{`{"TaskTemplate":{"Resources":{"Limits":{"MemoryBytes":7000000},"Reservations":{"MemoryBytes":8000000}}}}`, invalid, `memory limit 7000000 must not be less than the memory reservation 8000000`},
 		{`{"TaskTemplate":{"Resources":{"Limits":{"Pids":-1}}}}`, invalid, `pids limit: -1 cannot be negative: use 0 for no limit`},
 		{`{"TaskTemplate":{"RestartPolicy":{"Condition":"often"}}}`, invalid, `invalid RestartCondition: "often": use none, on-failure or any`},
