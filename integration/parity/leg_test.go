@@ -35,12 +35,8 @@ type leg struct {
 	swarmctl string // the program that stands in for docker; empty for docker itself
 }
 
-// ours are docker's nouns that swarmctl has as well, and notYet verbs that it
-// does not have yet.
-var (
-	ours   = []string{"service", "node", "swarm"}
-	notYet = []string{"swarm ca", "swarm update", "swarm unlock", "swarm unlock-key"}
-)
+// ours are docker's nouns that swarmctl has as well.
+var ours = []string{"service", "node", "swarm", "secret", "config", "network"}
 
 // result is what a compared step printed, normalised.
 type result struct {
@@ -179,17 +175,12 @@ func (l *leg) program(c command, args []string) (string, []string) {
 
 // replaces reports whether swarmctl stands in for docker with these words.
 func (l *leg) replaces(args []string) bool {
-	return l.swarmctl != "" && len(args) > 0 && slices.Contains(ours, args[0]) &&
-		(len(args) == 1 || !slices.Contains(notYet, args[0]+" "+args[1]))
+	return l.swarmctl != "" && len(args) > 0 && slices.Contains(ours, args[0])
 }
 
 // shown is a step as this leg runs it.
 func (l *leg) shown(st *step) string {
-	words := make([]string, len(st.run.args))
-	for i, w := range st.run.args {
-		words[i] = w.expand(nil)
-	}
-	if !l.replaces(words) {
+	if st.verb == "http" || len(st.run.args) == 0 || !l.replaces([]string{st.run.args[0].expand(nil)}) {
 		return st.text
 	}
 	return strings.Replace(st.text, "docker ", "swarmctl ", 1)

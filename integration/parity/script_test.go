@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -98,6 +99,10 @@ func readScripts(t *testing.T, dir string) []*script {
 		}
 		scripts = append(scripts, s)
 	}
+	// Jobs come last: Docker Swarm keeps their tasks when their services are gone.
+	slices.SortStableFunc(scripts, func(a, b *script) int {
+		return cmp.Compare(strings.Count(a.name, "jobs"), strings.Count(b.name, "jobs"))
+	})
 	return scripts
 }
 

@@ -86,7 +86,7 @@ func checkTail(tail string) error {
 	n, err := strconv.Atoi(tail)
 	switch {
 	case err != nil:
-		return api.Errorf(api.CodeInvalid, `tail value must be a positive integer or "all", not %q`, tail)
+		return api.Errorf(api.CodeInvalid, `tail value must be a positive integer or "all": %q is neither`, tail)
 	case n < 0:
 		return api.Errorf(api.CodeInvalid, `negative tail values not supported: %s: use "all"`, tail)
 	}

@@ -94,7 +94,7 @@ func TestRefusedSecretsAndConfigs(t *testing.T) {
 		{"/secrets/key/update?version=1", `{"Name":"other"}`, `400 {"message":"only updates to Labels are allowed"}`},
 		{"/secrets/key/update?version=1", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
 		{"/secrets/key/update?version=9", `{"Name":"key"}`, `409 {"message":"secret id1: update out of sequence: it has changed since it was read; read it again and retry"}`},
-		{"/secrets/key/update", `{"Name":"key"}`, `400 {"message":"invalid secret version \"\": give the version that the secret had when it was read"}`},
+		{"/secrets/key/update", `{"Name":"key"}`, `400 {"message":"invalid secret version '': strconv.ParseUint: parsing \"\": invalid syntax: give the version that the secret had when it was read"}`},
 		{"/secrets/none/update?version=1", `{"Name":"none"}`, `404 {"message":"secret none not found"}`},
 		{"/configs/key/update?version=2", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
 	} {
