@@ -84,6 +84,11 @@ func TestExecReachesTasksOnEveryNode(t *testing.T) {
 func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 	l := newLab(t)
 	places := l.containerOf("web", l.run("web", managers+workers))
+	for _, at := range l.Nodes[:managers] { // what a node keeps for the next caller is there from now on
+		for place := range places {
+			l.shell(at, "$CTL service exec "+place+" -- /demo echo </dev/null")
+		}
+	}
 	before := map[*cluster.Node]int{}
 	for _, n := range l.Nodes {
 		before[n] = l.engineConnections(n)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -159,6 +160,9 @@ func (s *managersServer) Tunnel(stream wire.Managers_TunnelServer) error {
 		return wire.ToStatus(api.Errorf(api.CodeInvalid, "a tunnel needs one %s in its metadata", nodeKey))
 	}
 	far, err := s.g.gate.openTunnel(ctx, nodeID(ids[0]))
+	if err == nil {
+		err = stream.SendHeader(nil) // it is open
+	}
 	if err != nil {
 		return wire.ToStatus(err)
 	}
@@ -214,15 +218,36 @@ func (g *manager) tunnelTo(ctx context.Context, id nodeID) (net.Conn, error) {
 	return g.tunnelThrough(ctx, h.ManagerAddr, id)
 }
 
+// staleSoon is how soon a call fails whose connection has died unnoticed.
+const staleSoon = time.Second
+
+// tunnelThrough opens a tunnel by way of another manager. The connection to it
+// may be one of before that manager's host lost its power: then a second one
+// is made.
 func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID) (net.Conn, error) {
+	start := time.Now()
+	conn, err := g.openThrough(ctx, addr, id)
+	if errors.Is(err, api.ErrUnavailable) && time.Since(start) < staleSoon {
+		return g.openThrough(ctx, addr, id)
+	}
+	return conn, err
+}
+
+func (g *manager) openThrough(ctx context.Context, addr string, id nodeID) (net.Conn, error) {
 	conn, err := g.peers.get(addr)
+	if err == nil {
+		err = connected(ctx, conn)
+	}
 	if err != nil {
-		return nil, err
+		return nil, api.Errorf(api.CodeUnavailable, "tunnel to node %s through manager %s: %v", id, addr, err)
 	}
 	// The stream outlives the call that opens it: the connection ends it.
 	sctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	giveUp := context.AfterFunc(ctx, end)
 	stream, err := wire.NewManagersClient(conn).Tunnel(metadata.AppendToOutgoingContext(sctx, nodeKey, string(id)))
+	if err == nil {
+		err = opened(stream)
+	}
 	if !giveUp() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -231,4 +256,13 @@ func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID) (ne
 		return nil, fmt.Errorf("tunnel to node %s through manager %s: %w", id, addr, wire.FromStatus(err))
 	}
 	return wire.NewConn(stream, string(id), end), nil
+}
+
+// opened waits until the other end says that the tunnel is open, or why not.
+func opened(stream wire.Managers_TunnelClient) error {
+	header, err := stream.Header()
+	if err == nil && header == nil { // it ended without one
+		_, err = stream.Recv()
+	}
+	return err
 }
