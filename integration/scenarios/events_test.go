@@ -48,4 +48,5 @@ func TestTaskEventsComeAtOnce(t *testing.T) {
 			t.Errorf("the event of the death at %s came after %.2f s", at.Name, took.Seconds())
 		}
 	}
+	l.count("web", managers+workers)
 }

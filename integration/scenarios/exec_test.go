@@ -104,12 +104,13 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 		}
 	}
 	l.must(cluster.Eventually(l.ctx, soon, func(context.Context) error {
+		var more error
 		for _, n := range l.Nodes {
 			if now := l.engineConnections(n); now > before[n] {
-				return fmt.Errorf("the engine of %s has %d connections, %d before", n.Name, now, before[n])
+				more = errors.Join(more, fmt.Errorf("the engine of %s has %d connections, %d before", n.Name, now, before[n]))
 			}
 		}
-		return nil
+		return more
 	}))
 	l.still("web", time.Second, l.count("web", managers+workers))
 }

@@ -1,7 +1,6 @@
 package dockerapi
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/docker/docker/api/types/events"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -18,16 +18,30 @@ import (
 const keepEvents = 256
 
 // eventLog remembers the last events of the cluster, for listeners that ask
-// for what has been.
+// for what has been. Those of tasks, of which there may be ten thousand a
+// second, are put into words only for who asks: by then a service's name may
+// have gone with it.
 type eventLog struct {
 	mu     sync.Mutex
-	types  map[events.Type][]events.Message // the oldest first
-	index  uint64                           // of the last event of the state that is in it
-	passed chan struct{}                    // closed and replaced whenever index moves
+	types  map[events.Type][]pastEvent // the oldest first
+	tasks  []pastTask                  // likewise
+	index  uint64                      // of the last event of the state that is in it
+	passed chan struct{}               // closed and replaced whenever index moves
+}
+
+type pastEvent struct {
+	index uint64
+	events.Message
+}
+
+type pastTask struct {
+	index uint64
+	state.Pair[api.Task]
+	at time.Time
 }
 
 func newEventLog() *eventLog {
-	return &eventLog{types: map[events.Type][]events.Message{}, passed: make(chan struct{})}
+	return &eventLog{types: map[events.Type][]pastEvent{}, passed: make(chan struct{})}
 }
 
 // RememberEvents follows the state for as long as this node is a manager, and
@@ -51,6 +65,7 @@ func (l *eventLog) reset(index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.types)
+	l.tasks = nil
 	l.moveTo(index)
 }
 
@@ -61,27 +76,38 @@ func (l *eventLog) moveTo(index uint64) {
 }
 
 func (l *eventLog) add(e *state.Event, now time.Time) {
-	few := *e
-	few.Tasks = e.Tasks[max(0, len(e.Tasks)-keepEvents):] // what would be forgotten at once is not even told
-	told := messagesOf(&few, now)
+	others := *e
+	others.Tasks = nil
+	told := messagesOf(&others, now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range told {
-		kept := append(l.types[m.Type], m)
-		if len(kept) >= 2*keepEvents { // seldom, so that few are moved
-			kept = slices.Clone(kept[len(kept)-keepEvents:])
+		l.types[m.Type] = keep(l.types[m.Type], pastEvent{e.Index, m})
+	}
+	for _, p := range e.Tasks[max(0, len(e.Tasks)-keepEvents):] {
+		if isTaskEvent(p) {
+			l.tasks = keep(l.tasks, pastTask{e.Index, p, now})
 		}
-		l.types[m.Type] = kept
 	}
 	l.moveTo(e.Index)
 }
 
-// upTo returns the events of the span that the state had at an index, in the
-// order of their times. It waits until they are all in the log.
-func (l *eventLog) upTo(ctx context.Context, index uint64, in span) []events.Message {
+// keep appends, and drops the oldest now and then, so that few are moved.
+func keep[T any](list []T, v T) []T {
+	if list = append(list, v); len(list) >= 2*keepEvents {
+		list = slices.Clone(last(list))
+	}
+	return list
+}
+
+func last[T any](list []T) []T { return list[max(0, len(list)-keepEvents):] }
+
+// upTo returns the events of the span that have led to a state, and none that
+// came after. It waits until they are all in the log.
+func (l *eventLog) upTo(ctx context.Context, view *state.View, in span) (out []events.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.index < index {
+	for l.index < view.Index() {
 		passed := l.passed
 		l.mu.Unlock()
 		select {
@@ -92,14 +118,17 @@ func (l *eventLog) upTo(ctx context.Context, index uint64, in span) []events.Mes
 			return nil
 		}
 	}
-	var out []events.Message
 	for _, kept := range l.types {
-		for _, m := range kept[max(0, len(kept)-keepEvents):] {
-			if in.has(m.TimeNano) {
-				out = append(out, m)
+		for _, e := range last(kept) {
+			if e.index <= view.Index() {
+				out = append(out, e.Message)
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b events.Message) int { return cmp.Compare(a.TimeNano, b.TimeNano) })
-	return out
+	for _, t := range last(l.tasks) {
+		if t.index <= view.Index() {
+			out = append(out, taskMessage(view, t.Pair, t.at))
+		}
+	}
+	return slices.DeleteFunc(out, func(m events.Message) bool { return !in.has(m.TimeNano) })
 }

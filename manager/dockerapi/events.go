@@ -133,7 +133,7 @@ func (s *eventSource) past(ctx context.Context, in span, out *eventWriter) {
 	}
 	var all []told
 	if s.view != nil {
-		for _, m := range s.api.log.upTo(ctx, s.view.Index(), in) {
+		for _, m := range s.api.log.upTo(ctx, s.view, in) {
 			if includeEvent(s.filter, m) {
 				all = append(all, told{m.TimeNano, raw(m)})
 			}

@@ -266,32 +266,30 @@ func (c *engineConn) do(method, path string, body []byte, header http.Header) (*
 // command ends or the caller has gone. A caller that has only said all it had
 // to say is still there: it hears the rest of the output.
 func (c *engineCall) join(w http.ResponseWriter, res *http.Response, tty bool) error {
-	conn, client, err := http.NewResponseController(w).Hijack()
+	conn, ahead, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return fmt.Errorf("take the connection over: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to say
+	caller := hijack(conn, ahead.Reader, func() { _ = c.Close() })
+	defer caller.Close() //nolint:errcheck // nothing is left to say
 	_ = c.SetDeadline(time.Time{})
-	_, _ = fmt.Fprintf(client, "HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", res.Status, res.Header.Get("Content-Type"), res.Header.Get("Upgrade"))
-	if client.Flush() != nil {
+	_, err = fmt.Fprintf(caller, "HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", res.Status, res.Header.Get("Content-Type"), res.Header.Get("Upgrade"))
+	if err != nil {
 		return nil // the caller has gone
 	}
 	said := make(chan struct{})
-	// What the server has read ahead, then the rest past it: at the end of
-	// the input its reader would end the request.
-	input := io.MultiReader(io.LimitReader(client.Reader, int64(client.Reader.Buffered())), conn)
 	go func() {
 		defer close(said)
-		c.hear(conn, input)
+		c.hear(caller)
 	}()
 	// An engine that leaves input unread resets its connection in the end.
-	if _, err := io.Copy(conn, c.in); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		_, _ = conn.Write(c.breaksOff(err, tty)) // to one who has gone, it fails
+	if _, err := io.Copy(caller, c.in); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		_, _ = caller.Write(c.breaksOff(err, tty)) // to one who has gone, it fails
 	}
 	// A connection that is closed over unread input is reset, and the output
 	// that is on its way lost.
-	closeWrite(conn)
-	_ = conn.SetReadDeadline(time.Now().Add(goodbye))
+	_ = caller.CloseWrite()
+	_ = caller.SetReadDeadline(time.Now().Add(goodbye))
 	<-said
 	return nil
 }
@@ -312,19 +310,12 @@ func (c *engineCall) breaksOff(err error, tty bool) []byte {
 // goodbye is how long a caller that has heard a command's end may take to go.
 const goodbye = 5 * time.Second
 
-// hear hands the caller's input on until the caller has gone.
-func (c *engineConn) hear(conn net.Conn, input io.Reader) {
+// hear hands the caller's input on to its end.
+func (c *engineConn) hear(input io.Reader) {
 	if _, err := io.Copy(c.Conn, input); err != nil {
 		_, _ = io.Copy(io.Discard, input) // the engine takes no more of it
 	}
-	closeWrite(c.Conn)
-	if awaitHangUp(conn) {
-		_ = c.Close()
-	}
-}
-
-func closeWrite(conn net.Conn) {
-	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }

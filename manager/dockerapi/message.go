@@ -24,12 +24,9 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 		out = append(out, message(events.ServiceEventType, p, now, serviceAttributes))
 	}
 	for _, p := range e.Tasks {
-		if p.Before != nil && p.After != nil && p.Before.Status.State == p.After.Status.State && p.Before.Desired == p.After.Desired {
-			continue // only its details changed
+		if isTaskEvent(p) {
+			out = append(out, taskMessage(e.View, p, now))
 		}
-		out = append(out, message(taskEventType, p, now, func(p state.Pair[api.Task]) (string, api.Meta, map[string]string) {
-			return taskAttributes(e.View, p)
-		}))
 	}
 	for _, p := range e.Secrets {
 		out = append(out, message(events.SecretEventType, p, now, secretAttributes))
@@ -41,6 +38,17 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 		out = append(out, message(events.NetworkEventType, p, now, networkAttributes))
 	}
 	return out
+}
+
+// isTaskEvent reports whether more of a task than its details has changed.
+func isTaskEvent(p state.Pair[api.Task]) bool {
+	return p.Before == nil || p.After == nil || p.Before.Status.State != p.After.Status.State || p.Before.Desired != p.After.Desired
+}
+
+func taskMessage(view *state.View, p state.Pair[api.Task], now time.Time) events.Message {
+	return message(taskEventType, p, now, func(p state.Pair[api.Task]) (string, api.Meta, map[string]string) {
+		return taskAttributes(view, p)
+	})
 }
 
 func message[T any](kind events.Type, p state.Pair[T], now time.Time,
