@@ -98,6 +98,7 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 			t.Errorf("callers at %s: %q", at.Name, stdout)
 		}
 	}
+	killed := time.Now()
 	l.must(cluster.Eventually(l.ctx, soon, func(context.Context) error {
 		var more error
 		for _, n := range l.Nodes {
@@ -107,6 +108,7 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 		}
 		return more
 	}))
+	t.Logf("the connections were gone after %.1f s", time.Since(killed).Seconds())
 	l.still("web", time.Second, l.count("web", managers+workers))
 }
 
