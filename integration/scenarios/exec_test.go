@@ -99,7 +99,8 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 		}
 	}
 	killed := time.Now()
-	l.must(cluster.Eventually(l.ctx, soon, func(context.Context) error {
+	// Clients of an engine keep a connection for half a minute after its last use.
+	l.must(cluster.Eventually(l.ctx, 2*soon, func(context.Context) error {
 		var more error
 		for _, n := range l.Nodes {
 			if now := l.engineConnections(n); now > before[n] {
