@@ -25,7 +25,8 @@ const (
 // Conn is a net.Conn whose bytes travel as chunks of a stream. A Write returns
 // when the bytes are on their way and waits while the peer does not read. An
 // empty chunk ends one direction: a server's stream has no other way to close
-// the half that it sends on. Deadlines work as on any net.Conn.
+// the half that it sends on. The end of the stream ends both. Deadlines work
+// as on any net.Conn.
 type Conn struct {
 	stream ChunkStream
 	addr   tunnelAddr
@@ -72,6 +73,9 @@ func (c *Conn) finish(end func()) {
 	if end == nil {
 		return
 	}
+	if s, ok := c.stream.(interface{ CloseSend() error }); ok {
+		_ = s.CloseSend()
+	}
 	select {
 	case <-c.received:
 	case <-time.After(linger):
@@ -82,17 +86,13 @@ func (c *Conn) finish(end func()) {
 func (c *Conn) receive() {
 	defer close(c.received)
 	defer c.inPump.Close()
-	_, dialled := c.stream.(interface{ CloseSend() error })
 	for {
 		chunk, err := c.stream.Recv()
 		if err != nil {
-			broken := !errors.Is(err, io.EOF)
-			if broken {
+			if !errors.Is(err, io.EOF) {
 				c.recvErr.Store(&err)
 			}
-			if broken || dialled { // to one that dialled, the end of the stream is that of both directions
-				_ = c.outPump.Close()
-			}
+			_ = c.outPump.Close() // the peer has closed both directions
 			return
 		}
 		if len(chunk.GetData()) == 0 {
@@ -119,12 +119,7 @@ func (c *Conn) send() {
 			return
 		}
 	}
-	if c.stream.Send(&Chunk{}) != nil {
-		return
-	}
-	if s, ok := c.stream.(interface{ CloseSend() error }); ok {
-		_ = s.CloseSend()
-	}
+	_ = c.stream.Send(&Chunk{})
 }
 
 // Read reads what the peer wrote, and returns io.EOF once it has closed.

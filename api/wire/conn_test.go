@@ -109,6 +109,28 @@ func TestDeadlinePasses(t *testing.T) {
 	}
 }
 
+// A manager between two others hears at once that the one it serves has gone,
+// though nothing is being said.
+func TestAPeerThatClosesIsGoneAndOneThatHasSaidAllIsNot(t *testing.T) {
+	client, server := tunnel(t)
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(server); err != nil || len(got) > 0 {
+		t.Fatalf("server read %q, %v", got, err)
+	}
+	go func() { _, _ = server.Write([]byte("still here")) }()
+	if got, err := io.ReadAll(io.LimitReader(client, 10)); err != nil || string(got) != "still here" {
+		t.Fatalf("client read %q, %v", got, err)
+	}
+	start := time.Now()
+	_ = client.Close()
+	<-server.Done()
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+}
+
 // A worker's end of a tunnel to an engine that says nothing: only this tells
 // it that whoever asked has gone.
 func TestAPeerThatHangsUpEndsASilentTunnel(t *testing.T) {

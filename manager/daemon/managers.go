@@ -167,24 +167,17 @@ func (s *managersServer) Tunnel(stream wire.Managers_TunnelServer) error {
 		return wire.ToStatus(err)
 	}
 	near := wire.NewConn(stream, ids[0], nil)
-	stop := context.AfterFunc(ctx, func() { _ = far.Close() }) // the caller has gone: an engine that says nothing would not find out
-	defer stop()
-	splice(near, far)
-	<-near.Done()
-	return nil
-}
-
-// splice copies both ways until both ends have said all.
-func splice(a, b net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		copyHalf(a, b)
+		copyHalf(far, near)
+		<-near.Done() // the caller has heard all, or has gone: an engine that says nothing would not find out
+		_ = far.Close()
 	}()
-	copyHalf(b, a)
+	copyHalf(near, far)
 	<-done
-	_ = a.Close()
-	_ = b.Close()
+	_ = near.Close()
+	return nil
 }
 
 func copyHalf(dst, src net.Conn) {
