@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -104,7 +105,7 @@ func (a *API) awaitTask(ctx context.Context, id api.TaskID) (*state.View, *api.T
 
 // execCreate prepares a command in the task's container.
 func (a *API) execCreate(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	body, err := ReadBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -130,26 +131,26 @@ func (a *API) execCreate(w http.ResponseWriter, r *http.Request) error {
 // execInspect says how a command is.
 func (a *API) execInspect(w http.ResponseWriter, r *http.Request) error {
 	return a.ownExec(w, r, func(c *engineCall) error {
-		return c.pass(w, http.MethodGet, "/exec/"+r.PathValue("exec")+"/json", nil)
+		return c.pass(w, http.MethodGet, "/exec/"+url.PathEscape(r.PathValue("exec"))+"/json", nil)
 	})
 }
 
 // execResize tells a command's terminal its size.
 func (a *API) execResize(w http.ResponseWriter, r *http.Request) error {
 	return a.ownExec(w, r, func(c *engineCall) error {
-		return c.pass(w, http.MethodPost, "/exec/"+r.PathValue("exec")+"/resize?"+r.URL.RawQuery, nil)
+		return c.pass(w, http.MethodPost, "/exec/"+url.PathEscape(r.PathValue("exec"))+"/resize?"+r.URL.RawQuery, nil)
 	})
 }
 
 // execStart runs a command and joins its input and output to the caller's
 // connection, for as long as both are there.
 func (a *API) execStart(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	body, err := ReadBody(w, r)
 	if err != nil {
 		return err
 	}
 	return a.ownExec(w, r, func(c *engineCall) error {
-		path := "/exec/" + r.PathValue("exec") + "/start"
+		path := "/exec/" + url.PathEscape(r.PathValue("exec")) + "/start"
 		if r.Header.Get("Upgrade") == "" { // detached: the answer is all there is
 			return c.pass(w, http.MethodPost, path, body)
 		}
@@ -175,7 +176,7 @@ func (a *API) ownExec(w http.ResponseWriter, r *http.Request, f func(*engineCall
 	}
 	defer c.close()
 	id := r.PathValue("exec")
-	res, err := c.do(http.MethodGet, "/exec/"+id+"/json", nil, nil)
+	res, err := c.do(http.MethodGet, "/exec/"+url.PathEscape(id)+"/json", nil, nil)
 	if err != nil {
 		return c.unreachable(err)
 	}
@@ -215,14 +216,6 @@ func answerWith(w http.ResponseWriter, res *http.Response) error {
 	w.WriteHeader(res.StatusCode)
 	_, _ = io.Copy(w, io.LimitReader(res.Body, maxBody)) // a reader who has gone needs no error
 	return nil
-}
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return nil, api.Errorf(api.CodeInvalid, "read the request: %v", err)
-	}
-	return body, nil
 }
 
 // engineConn speaks HTTP to an engine, one call after the other, over one
@@ -270,19 +263,17 @@ func (c *engineCall) join(w http.ResponseWriter, res *http.Response, tty bool) e
 	if err != nil {
 		return fmt.Errorf("take the connection over: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to say
+	caller := hijack(conn, client.Reader, func() { _ = c.Close() })
+	defer caller.Close() //nolint:errcheck // nothing is left to say
 	_ = c.SetDeadline(time.Time{})
 	_, _ = fmt.Fprintf(client, "HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", res.Status, res.Header.Get("Content-Type"), res.Header.Get("Upgrade"))
 	if client.Flush() != nil {
 		return nil // the caller has gone
 	}
 	said := make(chan struct{})
-	// What the server has read ahead, then the rest past it: at the end of
-	// the input its reader would end the request.
-	input := io.MultiReader(io.LimitReader(client.Reader, int64(client.Reader.Buffered())), conn)
 	go func() {
 		defer close(said)
-		c.hear(conn, input)
+		c.hear(caller)
 	}()
 	// An engine that leaves input unread resets its connection in the end.
 	if _, err := io.Copy(conn, c.in); err != nil && !errors.Is(err, syscall.ECONNRESET) {
@@ -312,15 +303,12 @@ func (c *engineCall) breaksOff(err error, tty bool) []byte {
 // goodbye is how long a caller that has heard a command's end may take to go.
 const goodbye = 5 * time.Second
 
-// hear hands the caller's input on until the caller has gone.
-func (c *engineConn) hear(conn net.Conn, input io.Reader) {
+// hear hands the caller's input on to its end.
+func (c *engineConn) hear(input io.Reader) {
 	if _, err := io.Copy(c.Conn, input); err != nil {
 		_, _ = io.Copy(io.Discard, input) // the engine takes no more of it
 	}
 	closeWrite(c.Conn)
-	if awaitHangUp(conn) {
-		_ = c.Close()
-	}
 }
 
 func closeWrite(conn net.Conn) {
