@@ -248,7 +248,7 @@ func TestWhoCannotAnswerSaysWhatToDo(t *testing.T) {
 		"GET /swarm", "POST /swarm/update?version=1", "GET /swarm/unlockkey", "POST /swarm/unlock", "GET /nodes", "GET /nodes/x",
 		"POST /nodes/x/update?version=1", "DELETE /nodes/x", "GET /services", "POST /services/create", "GET /services/x",
 		"POST /services/x/update?version=1", "DELETE /services/x", "GET /services/x/logs?stdout=1", "GET /tasks", "GET /tasks/x",
-		"GET /tasks/x/logs?stdout=1", "GET /swarmctl/tasks/x/explain", "GET /secrets", "GET /secrets/x", "POST /secrets/create",
+		"GET /tasks/x/logs?stdout=1", "GET /swarmctl/tasks/x/explain", "POST /swarmctl/tasks/x/engine/containers/c/exec", "POST /swarmctl/tasks/x/engine/v1.41/exec/e/start", "GET /swarmctl/networks", "GET /secrets", "GET /secrets/x", "POST /secrets/create",
 		"POST /secrets/x/update?version=1", "DELETE /secrets/x", "GET /configs", "GET /configs/x", "POST /configs/create",
 		"POST /configs/x/update?version=1", "DELETE /configs/x",
 	} {

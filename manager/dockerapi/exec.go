@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -104,7 +105,7 @@ func (a *API) awaitTask(ctx context.Context, id api.TaskID) (*state.View, *api.T
 
 // execCreate prepares a command in the task's container.
 func (a *API) execCreate(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	body, err := ReadBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -130,26 +131,26 @@ func (a *API) execCreate(w http.ResponseWriter, r *http.Request) error {
 // execInspect says how a command is.
 func (a *API) execInspect(w http.ResponseWriter, r *http.Request) error {
 	return a.ownExec(w, r, func(c *engineCall) error {
-		return c.pass(w, http.MethodGet, "/exec/"+r.PathValue("exec")+"/json", nil)
+		return c.pass(w, http.MethodGet, "/exec/"+url.PathEscape(r.PathValue("exec"))+"/json", nil)
 	})
 }
 
 // execResize tells a command's terminal its size.
 func (a *API) execResize(w http.ResponseWriter, r *http.Request) error {
 	return a.ownExec(w, r, func(c *engineCall) error {
-		return c.pass(w, http.MethodPost, "/exec/"+r.PathValue("exec")+"/resize?"+r.URL.RawQuery, nil)
+		return c.pass(w, http.MethodPost, "/exec/"+url.PathEscape(r.PathValue("exec"))+"/resize?"+r.URL.RawQuery, nil)
 	})
 }
 
 // execStart runs a command and joins its input and output to the caller's
 // connection, for as long as both are there.
 func (a *API) execStart(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	body, err := ReadBody(w, r)
 	if err != nil {
 		return err
 	}
 	return a.ownExec(w, r, func(c *engineCall) error {
-		path := "/exec/" + r.PathValue("exec") + "/start"
+		path := "/exec/" + url.PathEscape(r.PathValue("exec")) + "/start"
 		if r.Header.Get("Upgrade") == "" { // detached: the answer is all there is
 			return c.pass(w, http.MethodPost, path, body)
 		}
@@ -175,7 +176,7 @@ func (a *API) ownExec(w http.ResponseWriter, r *http.Request, f func(*engineCall
 	}
 	defer c.close()
 	id := r.PathValue("exec")
-	res, err := c.do(http.MethodGet, "/exec/"+id+"/json", nil, nil)
+	res, err := c.do(http.MethodGet, "/exec/"+url.PathEscape(id)+"/json", nil, nil)
 	if err != nil {
 		return c.unreachable(err)
 	}
@@ -215,14 +216,6 @@ func answerWith(w http.ResponseWriter, res *http.Response) error {
 	w.WriteHeader(res.StatusCode)
 	_, _ = io.Copy(w, io.LimitReader(res.Body, maxBody)) // a reader who has gone needs no error
 	return nil
-}
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return nil, api.Errorf(api.CodeInvalid, "read the request: %v", err)
-	}
-	return body, nil
 }
 
 // engineConn speaks HTTP to an engine, one call after the other, over one
@@ -315,7 +308,11 @@ func (c *engineConn) hear(input io.Reader) {
 	if _, err := io.Copy(c.Conn, input); err != nil {
 		_, _ = io.Copy(io.Discard, input) // the engine takes no more of it
 	}
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	closeWrite(c.Conn)
+}
+
+func closeWrite(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }

@@ -257,6 +257,24 @@ func TestACallerThatVanishesEndsTheConnectionToTheEngine(t *testing.T) {
 	}
 }
 
+// A caller that is killed while the command takes no input leaves nothing either.
+func TestACallerThatVanishesWhileItsInputIsStuck(t *testing.T) {
+	c, _, _ := withExec(t)
+	engine, closed := c.engineOf("t1"), make(chan struct{}, 1)
+	made, err := engine.ContainerExecCreate(t.Context(), "c1", container.ExecOptions{Cmd: []string{"silent"}, AttachStdin: true})
+	c.must(err)
+	c.engines.wrap = func(conn net.Conn) net.Conn { return closing{conn, closed} }
+	conn, err := engine.ContainerExecAttach(t.Context(), made.ID, container.ExecAttachOptions{})
+	c.must(err)
+	c.must(conn.Conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)))
+	for err == nil {
+		_, err = conn.Conn.Write(make([]byte, 1<<20))
+	}
+	c.must(conn.Conn.(*net.TCPConn).SetLinger(0))
+	conn.Close()
+	<-closed
+}
+
 // A command that ends with its input unread must not cost the caller its output.
 func TestOutputArrivesThoughInputIsLeftOver(t *testing.T) {
 	c, _, _ := withExec(t)

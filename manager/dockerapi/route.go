@@ -132,6 +132,10 @@ func (a *API) serveCluster(w http.ResponseWriter, r *http.Request) {
 func (a *API) serveManager(w http.ResponseWriter, r *http.Request) {
 	switch a.cfg.Node.Role() {
 	case Leader, Manager:
+		if _, err := buffered(w, r); err != nil {
+			writeError(w, err)
+			return
+		}
 		a.manager.ServeHTTP(w, unversioned(r))
 	default:
 		a.serveCluster(w, r) // says why not
