@@ -90,8 +90,9 @@ func machine() string {
 	var uts unix.Utsname
 	var mem unix.Sysinfo_t
 	_, _ = unix.Uname(&uts), unix.Sysinfo(&mem)
-	return fmt.Sprintf("%d x %s, %d GB, Linux %s", runtime.NumCPU(), cpuModel(),
-		mem.Totalram*uint64(mem.Unit)>>30, unix.ByteSliceToString(uts.Release[:]))
+	const one = 1 << 16 // load averages are in fixed point
+	return fmt.Sprintf("%d x %s, %d GB, Linux %s, load %.1f over the last 5 minutes", runtime.NumCPU(), cpuModel(),
+		mem.Totalram*uint64(mem.Unit)>>30, unix.ByteSliceToString(uts.Release[:]), float64(mem.Loads[1])/one)
 }
 
 func cpuModel() string {

@@ -51,7 +51,8 @@ func (b *bench) through(ctx context.Context) error {
 				return repeat(func() error { _, err := c.ContainerList(ctx, container.ListOptions{}); return err })
 			}},
 		} {
-			for who, c := range map[string]*client.Client{ours: node.API, direct: node.Docker} {
+			for _, who := range []string{direct, ours} {
+				c := map[string]*client.Client{direct: node.Docker, ours: node.API}[who]
 				start, used := time.Now(), b.used(node)
 				if err := m.f(ctx, c); err != nil {
 					return fmt.Errorf("%s: %w", who, err)

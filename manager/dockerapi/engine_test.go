@@ -92,6 +92,23 @@ func TestStreamsPassThroughAsTheyCome(t *testing.T) {
 	close(next)
 }
 
+func TestALongLogOfShortLinesPassesThroughWhole(t *testing.T) {
+	mux, want := engine(t), strings.Builder{}
+	for i := range 5000 {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	mux.HandleFunc("GET /v1.41/containers/{id}/logs", func(w http.ResponseWriter, _ *http.Request) {
+		for line := range strings.Lines(want.String()) { // each by itself, as the engine does
+			_, _ = io.WriteString(w, line)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	c := start(t, mux)
+	if got := c.get("/v1.41/containers/x/logs"); got != want.String() {
+		t.Errorf("%d bytes of %d came, or others", len(got), want.Len())
+	}
+}
+
 func TestInfoAndVersionAreTheEnginesWithOursAdded(t *testing.T) {
 	c := start(t, engine(t))
 	c.node.info = swarm.Info{NodeID: "node1", LocalNodeState: swarm.LocalNodeStateActive, ControlAvailable: true}

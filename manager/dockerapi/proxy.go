@@ -45,6 +45,7 @@ func NewProxy(dial func(ctx context.Context) (net.Conn, error), log *slog.Logger
 			if e := exchangeOf(res.Request); e.plain {
 				e.caller.answer = res
 			}
+			gather(res)
 			return nil
 		},
 	}
