@@ -35,8 +35,8 @@ type leg struct {
 	swarmctl string // the program that stands in for docker; empty for docker itself
 }
 
-// ours are docker's nouns that swarmctl has as well.
-var ours = []string{"service", "node", "swarm", "secret", "config", "network"}
+// ours are docker's nouns and verbs that swarmctl has as well.
+var ours = []string{"service", "node", "swarm", "secret", "config", "network", "events"}
 
 // result is what a compared step printed, normalised.
 type result struct {

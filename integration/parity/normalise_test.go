@@ -34,6 +34,7 @@ var rules = []rule{
 	replace(`[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5})`, "<time>"),
 	replace(`[0-9]{4}-[01][0-9]-[0-3][0-9] [0-9:]{8}(\.[0-9]+)? [+-][0-9]{4} (UTC|utc)`, "<time>"),
 	replace(`(?i)\b(less than a second|about an? (minute|hour)|[0-9]+ (seconds?|minutes?|hours?)) ago\b`, "<ago>"),
+	replace(`,"ForceRotate":[0-9]+`, ""),
 	replace(`("Index": ?)[0-9]+`, "${1}<n>"),
 	replace(`("P[Ii][Dd]": ?)[1-9][0-9]*`, "${1}<pid>"),
 	replace(`(:|"PublishedPort": ?)(3[0-9]|4[0-9]|5[0-9]|6[0-5])[0-9]{3}\b`, "${1}<port>"),

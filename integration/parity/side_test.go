@@ -181,6 +181,8 @@ func (s *side) wipeSettings(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return api.SwarmUpdate(ctx, sw.Version, s.spec, swarm.UpdateFlags{})
+		spec := s.spec
+		spec.CAConfig.ForceRotate = sw.Spec.CAConfig.ForceRotate // another number would be another root
+		return api.SwarmUpdate(ctx, sw.Version, spec, swarm.UpdateFlags{})
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/expand"
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
@@ -41,7 +42,7 @@ func MakePlan(r *Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := expand(t.ContainerSpec, factsOf(r))
+	spec, err := expand.Container(t.ContainerSpec, factsOf(r))
 	if err != nil {
 		return nil, err
 	}

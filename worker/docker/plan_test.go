@@ -220,7 +220,7 @@ func TestMakePlanRefuses(t *testing.T) {
 		"mount type":   {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
 		"network":      {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": only one of host, none and bridge can be used yet`, api.CodeUnsupported},
 		"own label":    {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`, api.CodeInvalid},
-		"template":     {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *docker.facts`, api.CodeInvalid},
+		"template":     {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`, api.CodeInvalid},
 	} {
 		_, err := MakePlan(c.request())
 		if err == nil || err.Error() != c.want || api.CodeOf(err) != c.code {

@@ -9,12 +9,13 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/expand"
 )
 
 // A template runs in the worker of every node: one that never ends, or makes
 // gigabytes, must not be the end of it.
 func TestTemplatesThatWouldNotEndAreRefused(t *testing.T) {
-	huge := strings.Repeat("x", maxExpanded)
+	huge := strings.Repeat("x", expand.MaxExpanded)
 	for text, want := range map[string]string{
 		`{{range 1000000000000}}{{end}}`:                                                             "neither range nor template can be used here",
 		`{{if true}}{{with 1}}{{range 9}}x{{end}}{{end}}{{end}}`:                                     "neither range nor template can be used here",
@@ -56,7 +57,7 @@ func FuzzTemplate(f *testing.F) {
 			}
 			return
 		}
-		if strings.Contains(text, "{{") && len(p.Config.Env[0])+len(p.Config.Hostname) > maxExpanded+len("A=") {
+		if strings.Contains(text, "{{") && len(p.Config.Env[0])+len(p.Config.Hostname) > expand.MaxExpanded+len("A=") {
 			t.Errorf("%q became %d bytes", text, len(p.Config.Env[0]))
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/constraint"
+	"github.com/swarmctl/swarmctl/api/expand"
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
@@ -42,7 +43,11 @@ func Validate(s *api.ServiceSpec) error {
 			return err
 		}
 	}
-	return checkContainer(t.ContainerSpec)
+	if err := checkContainer(t.ContainerSpec); err != nil {
+		return err
+	}
+	_, err := expand.Container(t.ContainerSpec, expand.Example(s.Name, s.Labels))
+	return err
 }
 
 // CheckUpdate reports what an update may not change.

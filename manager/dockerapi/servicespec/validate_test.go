@@ -50,6 +50,8 @@ func TestValidate(t *testing.T) {
 		{`{"TaskTemplate":{"ContainerSpec":{"Image":""}}}`, invalid, `ContainerSpec: image reference must be provided`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Image":"A:!"}}}`, invalid, `ContainerSpec: "A:!" is not a valid repository/tag`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Env":["=x"]}}}`, invalid, `ContainerSpec: invalid environment variable: "=x" has no name`},
+		{`{"TaskTemplate":{"ContainerSpec":{"Hostname":"{{.Service.Name}}-{{.Task.Slot}}-{{slice .Task.ID 0 12}}"}}}`, ok, ``},
+		{`{"TaskTemplate":{"ContainerSpec":{"Env":["A={{.Nope}}"]}}}`, invalid, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`},
 		{`{"TaskTemplate":{"ContainerSpec":{"StopGracePeriod":-1}}}`, invalid, `ContainerSpec: stop-grace-period cannot be negative`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Healthcheck":{"Interval":10}}}}`, invalid, `ContainerSpec: Interval in HealthConfig cannot be less than 1ms`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"data","Target":"/a"}]}}}`, invalid, `invalid mount of type bind at /a: source "data" must be an absolute path on the node`},

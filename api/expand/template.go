@@ -1,4 +1,4 @@
-package docker
+package expand
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"text/template/parse"
 )
 
-// maxExpanded bounds what all templates of a spec make together. It is far more
+// MaxExpanded bounds what all templates of a spec make together. It is far more
 // than the kernel lets a process be given.
-const maxExpanded = 1 << 20
+const MaxExpanded = 1 << 20
 
 // maxFormat bounds a format of printf, each of whose verbs may be a megabyte wide.
 const maxFormat = 256
@@ -21,7 +21,7 @@ const maxFormat = 256
 // them is counted, and what repeats itself is refused.
 type limits struct{ left int }
 
-var errTooMuch = fmt.Errorf("templates of one service may make %d KiB together, and these make more", maxExpanded>>10)
+var errTooMuch = fmt.Errorf("templates of one service may make %d KiB together, and these make more", MaxExpanded>>10)
 
 // spend counts what has been made.
 func (l *limits) spend(s string) (string, error) {

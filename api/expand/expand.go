@@ -1,4 +1,7 @@
-package docker
+// Package expand fills in the templates that a service's spec may have in its
+// environment, its hostname and its mounts. Managers do so with an example, to
+// refuse what no task could fill in, and nodes with what is so.
+package expand
 
 import (
 	"fmt"
@@ -10,9 +13,9 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 )
 
-// facts are what the templates in a spec may ask for. The names are those of
+// Facts are what the templates in a spec may ask for. The names are those of
 // Docker Swarm: {{.Service.Name}}, {{.Node.Hostname}}, {{.Task.Slot}} and so on.
-type facts struct {
+type Facts struct {
 	Service struct {
 		ID     string
 		Name   string
@@ -26,24 +29,23 @@ type facts struct {
 	Task struct{ ID, Name, Slot string }
 }
 
-func factsOf(r *Request) *facts {
-	f := new(facts)
-	f.Service.ID = string(r.Task.ServiceID)
-	f.Service.Name = r.Spec.Name
-	f.Service.Labels = r.Spec.Labels
-	f.Node.ID = string(r.Node.ID)
-	f.Node.Hostname = r.Node.Hostname
-	f.Node.Platform.Architecture = r.Node.Architecture
-	f.Node.Platform.OS = r.Node.OS
-	f.Task.ID = string(r.Task.ID)
-	f.Task.Name = api.TaskName(r.Spec, r.Task)
-	f.Task.Slot = api.Place(r.Spec, r.Task)
+// Example is what a template may find on some node, for a service of that name
+// and with those labels.
+func Example(service string, labels map[string]string) *Facts {
+	f := new(Facts)
+	f.Service.ID, f.Service.Name, f.Service.Labels = exampleID, service, labels
+	f.Node.ID, f.Node.Hostname = exampleID, "host"
+	f.Node.Platform.Architecture, f.Node.Platform.OS = "x86_64", "linux"
+	f.Task.ID, f.Task.Name, f.Task.Slot = exampleID, service+".1."+exampleID, "1"
 	return f
 }
 
+// exampleID is as long as IDs are: a template may cut a piece from it.
+const exampleID = "1234567890123456789012345"
+
 // expander expands strings until the first one fails, and keeps that error.
 type expander struct {
-	facts  *facts
+	facts  *Facts
 	limits limits
 	err    error
 }
@@ -71,10 +73,10 @@ func (e *expander) values(what string, m map[string]string) map[string]string {
 	return out
 }
 
-// expand returns a copy of the spec in which the templates are filled in:
+// Container returns a copy of the spec in which the templates are filled in:
 // those of the environment's values, the hostname and the mounts, as in Docker Swarm.
-func expand(spec *swarm.ContainerSpec, f *facts) (*swarm.ContainerSpec, error) {
-	e := &expander{facts: f, limits: limits{left: maxExpanded}}
+func Container(spec *swarm.ContainerSpec, f *Facts) (*swarm.ContainerSpec, error) {
+	e := &expander{facts: f, limits: limits{left: MaxExpanded}}
 	c := *spec
 	c.Env = make([]string, len(spec.Env))
 	for i, kv := range spec.Env {
