@@ -8,6 +8,7 @@
 //	demo echo [--exit-code N] says where it runs, copies its input and ends
 //	demo sleep                does nothing until it is told to stop
 //	demo lines N              writes N lines of 100 bytes
+//	demo cat                  copies its standard input to its standard output
 //	demo image TAG...         writes the image to standard output
 package main
 
@@ -40,6 +41,8 @@ func main() {
 		<-ctx.Done()
 	case "lines":
 		err = writeLines(os.Stdout, args[1])
+	case "cat":
+		_, err = io.Copy(os.Stdout, os.Stdin)
 	case "image":
 		err = writeImage(os.Stdout, os.Args[2:])
 	default:
