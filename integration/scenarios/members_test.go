@@ -16,9 +16,13 @@ func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
 	worker := l.Workers()[0]
 	l.cli(l.leader(), "node", "promote", worker.Name)
 	l.managerStatus(worker, "Reachable")
-	if got := l.cli(worker, "node", "ls", "-q"); len(strings.Fields(got)) != len(l.Nodes) {
-		t.Errorf("the promoted node does not serve the API: node ls -q printed %q", got)
-	}
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error { // the others know it a moment before it does
+		got, err := worker.CLI(ctx, "node", "ls", "-q")
+		if err == nil && len(strings.Fields(got)) != len(l.Nodes) {
+			err = fmt.Errorf("the promoted node does not serve the API: node ls -q printed %q", got)
+		}
+		return err
+	}))
 	l.cli(worker, "service", "scale", "--detach", "web=11") // it takes writes
 	running := l.count("web", 11)
 	l.cli(l.leader(), "node", "demote", worker.Name)
