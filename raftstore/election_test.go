@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/swarmctl/swarmctl/api"
 )
 
@@ -45,6 +47,24 @@ func TestFailoverTakesOneElection(t *testing.T) {
 	// One more for a machine so starved that two candidates met.
 	if terms := c.leader().term() - first; terms > rounds+1 {
 		t.Errorf("%d failovers took %d elections", rounds, terms)
+	}
+}
+
+// A leader that goes hands over to one that is there, whoever is not.
+func TestHandOverPastADeadMember(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	for range 3 {
+		old, dead := c.leader(), c.follower()
+		c.pull(dead.id, true)
+		for ctx := c.ctx(); ctx.Err() == nil && old.trans.answers(raft.ServerID(dead.id)); {
+			time.Sleep(old.cfg.Timers.Contact / 10)
+		}
+		c.ok(old.TransferLeadership(c.ctx(), ""))
+		if next := c.leader(old.id); next.id == dead.id {
+			t.Errorf("%s leads without a cable", dead.id)
+		}
+		c.pull(dead.id, false)
+		c.ok(dead.WaitApplied(c.ctx(), c.leader().View().Index()))
 	}
 }
 

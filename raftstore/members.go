@@ -196,17 +196,34 @@ func (s *Store) canSpare(e *epoch, id api.NodeID) error {
 	return err
 }
 
-// TransferLeadership makes another member the leader: id, or whoever is most up
-// to date where id is empty. It returns once this node no longer leads. Leader only.
+// TransferLeadership makes another member the leader: id, or one that answers
+// where id is empty. It returns once this node no longer leads. Leader only.
+//
+// Errors: code unavailable where nobody can take over, or did not in time.
 func (s *Store) TransferLeadership(ctx context.Context, id api.NodeID) error {
-	if id == "" {
-		return s.change(ctx, s.raft.LeadershipTransfer())
-	}
 	srv, ok := s.server(raft.ServerID(id))
-	if !ok {
+	switch {
+	case id == "":
+		if srv, ok = s.successor(); !ok {
+			return api.Errorf(api.CodeUnavailable, "hand leadership over: no other manager answers: bring one back, or promote a node, first")
+		}
+	case !ok:
 		return api.Errorf(api.CodeNotFound, "node %s is not a manager of this cluster", id)
 	}
 	return s.change(ctx, s.raft.LeadershipTransferToServer(srv.ID, srv.Address))
+}
+
+// successor is a member that answers. Raft itself would take the one that was
+// most up to date when it was last heard, which may be dead: the transfer then
+// comes to nothing, and a second one waits behind it without end
+// (https://github.com/hashicorp/raft/issues/696).
+func (s *Store) successor() (raft.Server, bool) {
+	for _, srv := range s.servers() {
+		if srv.Suffrage == raft.Voter && srv.ID != s.trans.self && s.trans.answers(srv.ID) {
+			return srv, true
+		}
+	}
+	return raft.Server{}, false
 }
 
 func (s *Store) server(id raft.ServerID) (raft.Server, bool) {

@@ -2,10 +2,14 @@ package raftstore
 
 import (
 	"errors"
+	"io"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // The connections in the pool may be stale in two ways: the other end resets
@@ -49,4 +53,64 @@ func TestQuestionGetsPastStaleConnections(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Raft takes no answers after a no, but may be about to send.
+func TestPipelineEndsWithTheFirstNo(t *testing.T) {
+	follower := newTestTransport(t)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case rpc := <-follower.Consumer():
+				rpc.Respond(&raft.AppendEntriesResponse{Term: 1, NoRetryBackoff: true}, nil)
+			case <-done:
+				return
+			}
+		}
+	}()
+	leader := transport{NetworkTransport: newTestTransport(t)}
+	p, err := leader.AppendEntriesPipeline("b", follower.LocalAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		_, err := p.AppendEntries(leader.request(1), new(raft.AppendEntriesResponse))
+		return err
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	if answer := <-p.Consumer(); answer.Response().Success {
+		t.Fatal("the follower said yes")
+	}
+	for range 4 * raft.DefaultMaxRPCsInFlight { // more than find room under way
+		if err = send(); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		t.Error("the pipeline takes entries for a follower that said no")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func newTestTransport(t *testing.T) *raft.NetworkTransport {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trans := raft.NewNetworkTransport(plainTCP{lis}, poolSize, time.Minute, io.Discard)
+	t.Cleanup(func() { _ = trans.Close() })
+	return trans
+}
+
+// plainTCP is a raft.StreamLayer.
+type plainTCP struct{ net.Listener }
+
+func (plainTCP) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", string(addr), timeout)
 }
