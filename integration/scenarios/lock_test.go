@@ -52,6 +52,7 @@ func TestLockedManagersStartWithTheKeyAlone(t *testing.T) {
 	l.unlock(worker, second)
 	l.cli(l.leader(), "node", "demote", worker.Name)
 	l.managerStatus(worker, "")
+	l.knowsItIsNoManager(worker) // until then it is as locked as the other managers
 	l.must(l.AwaitReady(l.ctx, 4))
 	l.restart(worker)
 	l.local(worker, swarm.LocalNodeStateActive)

@@ -27,6 +27,7 @@ func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
 	running := l.count("web", 11)
 	l.cli(l.leader(), "node", "demote", worker.Name)
 	l.managerStatus(worker, "")
+	l.knowsItIsNoManager(worker)
 	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
 	l.refused(worker, []string{"node", "ls"}, "manager")
 	l.still("web", 0, running)
@@ -35,6 +36,19 @@ func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
 			t.Errorf("container %s did not survive the change of roles", c.ID)
 		}
 	}
+}
+
+// knowsItIsNoManager waits until a demoted node has done what the others knew a
+// moment before it did.
+func (l *lab) knowsItIsNoManager(n *cluster.Node) {
+	l.t.Helper()
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+		info, err := n.API.Info(ctx)
+		if err == nil && info.Swarm.ControlAvailable {
+			err = fmt.Errorf("%s still is a manager by what it says itself", n.Name)
+		}
+		return err
+	}))
 }
 
 func TestLeaderIsDemoted(t *testing.T) {
