@@ -28,7 +28,10 @@ type Cluster struct {
 	// What is empty is as in Docker Swarm: see Pool.
 	AddrPool   []string `cbor:",omitempty"`
 	SubnetSize uint32   `cbor:",omitempty"`
-	Meta       Meta
+	// IngressMade: the cluster has had its ingress network. One that was removed
+	// since is not made again.
+	IngressMade bool `cbor:",omitempty"`
+	Meta        Meta
 }
 
 // Pool is where networks get their subnets from: /24 out of 10.0.0.0/8, as in

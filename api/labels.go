@@ -16,6 +16,12 @@ const (
 	LabelOurTask     = "swarmctl.task"    // the task's ID again, under a name only we write
 )
 
+// Labels of the engine's networks that are a node's part of the cluster's.
+const (
+	LabelNetworkCluster = "com.swarmctl.cluster" // the cluster's ID
+	LabelNetworkID      = "com.swarmctl.network" // the network's
+)
+
 // TaskName is what people call a task: web.1.<id> in a replicated service,
 // web.<node id>.<id> in a global one. It is also the container's name.
 func TaskName(spec *ServiceSpec, t *Task) string {

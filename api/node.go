@@ -1,5 +1,7 @@
 package api
 
+import "net/netip"
+
 // NodeState is what the cluster knows of a node's life.
 type NodeState string
 
@@ -20,7 +22,18 @@ type Node struct {
 	// ManagerAddr is the host:port of a node that is a member of the Raft
 	// group, and empty for every other node.
 	ManagerAddr string `cbor:",omitempty"`
-	Meta        Meta
+	// Number is the node's own small number, from 1, which packets are marked
+	// with. Gateways are its addresses in the networks that it has tasks in, and
+	// in the ingress network always. The state machine keeps both.
+	Number   uint32       `cbor:",omitempty"`
+	Gateways []Attachment `cbor:",omitempty"`
+	// Routes are the prefixes that the node's host has a way to without the
+	// cluster: networks get their subnets elsewhere.
+	Routes []netip.Prefix `cbor:",omitempty"`
+	// PortProblems are the published ports that the node does not answer, and
+	// why: a process on it has taken 8080/tcp, say.
+	PortProblems map[string]string `cbor:",omitempty"`
+	Meta         Meta
 }
 
 // NodeStatus is what is observed of a node.

@@ -21,7 +21,9 @@ type Service struct {
 	// JobStatus is set for jobs alone. The state machine keeps it: every spec
 	// version that comes into force is a new iteration of the job.
 	JobStatus *swarm.JobStatus `cbor:",omitempty"`
-	Meta      Meta
+	// Endpoint is how the service is reached. The state machine keeps it.
+	Endpoint Endpoint `cbor:",omitempty"`
+	Meta     Meta
 }
 
 // SpecVersion is the spec of a service as tasks of one version see it. It is

@@ -15,11 +15,11 @@ import (
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"true", "/dev/fuse:/dev/x:rw,/dev/snd", "/dev/a:rr", ":", "all", `"device=0,2",capabilities=compute`, "count=-1", "driver=,options=a=b", "host", "shareable",
-		"256m", "9223372036854775807", "privileged,device", "",
+		"256m", "9223372036854775807", "privileged,device", "8080/tcp=127.0.0.1,53/udp=::1", "",
 	} {
 		f.Add(s)
 	}
-	labels := []string{setting.LabelPrivileged, setting.LabelDevices, setting.LabelGPUs, setting.LabelPID, setting.LabelIPC, setting.LabelShmSize, setting.Prefix + "novel"}
+	labels := []string{setting.LabelPrivileged, setting.LabelDevices, setting.LabelGPUs, setting.LabelPID, setting.LabelIPC, setting.LabelShmSize, setting.LabelHostIP, setting.Prefix + "novel"}
 	f.Fuzz(func(t *testing.T, value string) {
 		for _, label := range labels {
 			got, err := setting.Parse(map[string]string{label: value, "other": value})

@@ -32,6 +32,7 @@ type Task struct {
 	PID        string // host, or empty
 	IPC        string // none, private, shareable or host, or empty
 	ShmSize    int64  // bytes of /dev/shm; 0: the engine's default
+	HostIPs    HostIPs
 }
 
 // readers has each label with what reads its value. All of them concern
@@ -46,6 +47,7 @@ var readers = map[string]func(*Task, string) error{
 		return err
 	},
 	LabelShmSize: func(t *Task, v string) (err error) { t.ShmSize, err = parseSize(v); return err },
+	LabelHostIP:  func(t *Task, v string) (err error) { t.HostIPs, err = ParseHostIPs(v); return err },
 }
 
 // Parse reads the labels of a service. Labels of others are passed over; one

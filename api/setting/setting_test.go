@@ -2,9 +2,12 @@ package setting_test
 
 import (
 	"errors"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
@@ -13,6 +16,8 @@ import (
 func dev(host, container, permissions string) setting.Device {
 	return setting.Device{Host: host, Container: container, Permissions: permissions}
 }
+
+var ip = netip.MustParseAddr
 
 func TestParse(t *testing.T) {
 	all := func(count int, capabilities ...string) *setting.GPUs {
@@ -44,6 +49,14 @@ func TestParse(t *testing.T) {
 		{labels: "devices=/dev/a:/dev/a:rr", err: `label swarmctl.devices: device "/dev/a:/dev/a:rr": invalid permissions "rr": use some of r, w and m`},
 		{labels: "devices=/dev/a:/b:r:w", err: `label swarmctl.devices: device "/dev/a:/b:r:w": give HOST[:CONTAINER[:PERMISSIONS]]`},
 		{labels: "devices=/dev/a:/dev/x,/dev/b:/dev/x/", err: `label swarmctl.devices: device "/dev/b:/dev/x/": there is another one at /dev/x in the container`},
+		{labels: "host-ip=127.0.0.1", want: setting.Task{HostIPs: setting.HostIPs{{}: ip("127.0.0.1")}}},
+		{labels: "host-ip=8080=127.0.0.1,53/udp=::1", want: setting.Task{HostIPs: setting.HostIPs{{8080, "tcp"}: ip("127.0.0.1"), {53, "udp"}: ip("::1")}}},
+		{labels: "host-ip=", err: `label swarmctl.host-ip: "" is no IP address: give one that the nodes have, as in 127.0.0.1`},
+		{labels: "host-ip=here", err: `label swarmctl.host-ip: "here" is no IP address: give one that the nodes have, as in 127.0.0.1`},
+		{labels: "host-ip=0.0.0.0", err: `label swarmctl.host-ip: 0.0.0.0 is not the address of a node: leave it out to publish on all of them`},
+		{labels: "host-ip=70000=127.0.0.1", err: `label swarmctl.host-ip: port "70000": give a published port from 1 to 65535, as in 8080/tcp=127.0.0.1`},
+		{labels: "host-ip=80/icmp=127.0.0.1", err: `label swarmctl.host-ip: port "80/icmp": invalid protocol "icmp": use tcp, udp or sctp`},
+		{labels: "host-ip=80=127.0.0.1,80/tcp=::1", err: `label swarmctl.host-ip: "80/tcp=::1": that port is given twice: it can be bound to one address only`},
 		{labels: "gpus=all", want: setting.Task{GPUs: all(setting.AllGPUs, "gpu")}},
 		{labels: "gpus=2", want: setting.Task{GPUs: all(2, "gpu")}},
 		{labels: `gpus="device=0,GPU-7"`, want: setting.Task{GPUs: &setting.GPUs{IDs: []string{"0", "GPU-7"}, Capabilities: []string{"gpu"}}}},
@@ -75,7 +88,7 @@ func TestParse(t *testing.T) {
 
 func TestALabelOfOursThatIsUnknownIsRefused(t *testing.T) {
 	_, err := setting.Parse(map[string]string{"swarmctl.priviledged": "true"})
-	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`
+	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`
 	if err == nil || err.Error() != want || !errors.Is(err, api.ErrInvalid) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -116,6 +129,45 @@ func FuzzGPUs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if g, err := setting.ParseGPUs(s); err == nil && (g.Count == 0) == (len(g.IDs) == 0) {
 			t.Errorf("%q: %+v asks for nothing, or in two ways", s, g)
+		}
+	})
+}
+
+func TestAPortIsBoundToOneAddressOrToAll(t *testing.T) {
+	ips := setting.HostIPsOf(map[string]string{setting.LabelHostIP: "8080=127.0.0.1, 53/udp=fd00::1"})
+	for _, tt := range []struct {
+		port swarm.PortConfig
+		want netip.Addr
+	}{
+		{swarm.PortConfig{PublishedPort: 8080, Protocol: "tcp"}, ip("127.0.0.1")},
+		{swarm.PortConfig{PublishedPort: 8080, Protocol: "udp"}, netip.Addr{}},
+		{swarm.PortConfig{PublishedPort: 53, Protocol: "udp"}, ip("fd00::1")},
+	} {
+		if got := ips.Of(tt.port); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.port, got, tt.want)
+		}
+	}
+	every := setting.HostIPsOf(map[string]string{setting.LabelHostIP: "10.0.0.7"})
+	if got := every.Of(swarm.PortConfig{PublishedPort: 1, Protocol: "sctp"}); got != ip("10.0.0.7") {
+		t.Errorf("an address for all ports: %s", got)
+	}
+	if got := setting.HostIPsOf(nil).Of(swarm.PortConfig{PublishedPort: 1}); got.IsValid() {
+		t.Errorf("without the label: %s", got)
+	}
+}
+
+// What the addresses say of themselves is read back as the same addresses.
+func FuzzHostIPs(f *testing.F) {
+	for _, s := range []string{"127.0.0.1", "80=::1,80/udp=10.0.0.1", "80=10.0.0.1,10.0.0.2", "=,", "[::1]"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ips, err := setting.ParseHostIPs(s)
+		if err != nil {
+			return
+		}
+		if again, err := setting.ParseHostIPs(ips.String()); err != nil || !reflect.DeepEqual(again, ips) {
+			t.Errorf("%q: %v comes back as %v, %v", s, ips, again, err)
 		}
 	})
 }

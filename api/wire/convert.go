@@ -50,7 +50,7 @@ func DecodeTaskStatus(m *TaskStatus) (api.TaskID, api.TaskStatus, error) {
 func EncodeTask(t *api.Task) (*Task, error) {
 	m := &Task{
 		Id: string(t.ID), ServiceId: string(t.ServiceID), SpecVersion: t.SpecVersion, Slot: int64(t.Slot),
-		Desired: uint32(t.Desired), Status: EncodeTaskStatus(t.ID, &t.Status),
+		Desired: uint32(t.Desired), Status: EncodeTaskStatus(t.ID, &t.Status), Networks: encodeAttachments(t.Networks),
 	}
 	if len(t.GenericResources) == 0 {
 		return m, nil
@@ -76,6 +76,11 @@ func DecodeTask(m *Task, node api.NodeID) (*api.Task, error) {
 	if m.GetDesired() > uint32(api.TaskOrphaned) {
 		return nil, api.Errorf(api.CodeInvalid, "task %s: desired state %d is unknown: upgrade this node", t.ID, m.GetDesired())
 	}
+	networks, err := decodeAttachments(m.GetNetworks())
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", t.ID, err)
+	}
+	t.Networks = networks
 	if m.GetStatus() != nil {
 		_, s, err := DecodeTaskStatus(m.GetStatus())
 		if err != nil {

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 func TestTaskComesBackAsItWas(t *testing.T) {
 	task := &api.Task{
 		ID: "t1", ServiceID: "s1", Slot: 3, NodeID: "n1", SpecVersion: 7, Desired: api.TaskRunning,
+		Networks:         []api.Attachment{{Network: "net1", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.2")}}, {Network: "ingress"}},
 		GenericResources: []api.GenericResource{{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "a"}}},
 		Status: api.TaskStatus{
 			State: api.TaskRunning, At: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Message: "started", Err: "e",
@@ -36,6 +38,7 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 		"no service":    {Id: "t"},
 		"desired state": {Id: "t", ServiceId: "s", Desired: 99},
 		"state":         {Id: "t", ServiceId: "s", Status: &wire.TaskStatus{TaskId: "t", State: 99}},
+		"address":       {Id: "t", ServiceId: "s", Networks: []*wire.FabricAttachment{{Network: "n", Addrs: [][]byte{{1}}}}},
 		"status ID":     {Id: "t", ServiceId: "s", Status: &wire.TaskStatus{}},
 	} {
 		if _, err := wire.DecodeTask(m, "n"); api.CodeOf(err) != api.CodeInvalid {

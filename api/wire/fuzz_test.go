@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // Whatever arrives is decoded or refused as invalid, and what is decoded is
@@ -15,7 +16,12 @@ func FuzzDecode(f *testing.F) {
 		&Task{Id: "t", ServiceId: "s", Slot: 1, Desired: uint32(api.TaskRunning), Status: &TaskStatus{TaskId: "t", State: 1}},
 		&Task{Id: "t", ServiceId: "s", Slot: -1 << 62, Desired: 1 << 31},
 		&TaskStatus{TaskId: "t", Container: &Container{Id: "c", Pid: -1, Ports: []*Port{{Protocol: "tcp", Target: 1}}}},
+		&Task{Id: "t", ServiceId: "s", Networks: []*FabricAttachment{{Network: "n", Addrs: [][]byte{{10, 0, 0, 1}}}}},
 		&Spec{ServiceId: "s", Version: 1, SpecJson: []byte(`{"Name":"web"}`)},
+		&Fabric{Index: 7, Full: true, Networks: []*FabricNetwork{{Id: "n", Name: "front", Subnets: []*FabricSubnet{{Prefix: "10.0.0.0/24", Vxlan: 1}}}}},
+		&Fabric{Hosts: []*FabricHost{{Id: "h", Addr: []byte{10, 0, 0, 1}}}, Removed: []string{"x"}},
+		&Fabric{Services: []*FabricService{{Id: "s", Name: "web", Ports: []*FabricPort{{Protocol: "tcp", Target: 1, Published: 1}}}}},
+		&Fabric{Endpoints: []*FabricEndpoint{{Id: "t", Name: "web.1", Node: "h", State: 2, Aliases: []*FabricAliases{{Network: "n", Names: []string{"a"}}, {Network: "n"}}}}},
 	} {
 		data, err := proto.Marshal(m)
 		if err != nil {
@@ -24,7 +30,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		task, status, spec := &Task{}, &TaskStatus{}, &Spec{}
+		task, status, spec, part := &Task{}, &TaskStatus{}, &Spec{}, &Fabric{}
 		if proto.Unmarshal(data, task) == nil {
 			checkDecoded(t, task, func(m *Task) (*api.Task, error) { return DecodeTask(m, "n") }, EncodeTask)
 		}
@@ -38,6 +44,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		if proto.Unmarshal(data, spec) == nil {
 			checkDecoded(t, spec, DecodeSpec, EncodeSpec)
+		}
+		if proto.Unmarshal(data, part) == nil {
+			checkDecoded(t, part, func(m *Fabric) (*fabric.Update, error) { return DecodeFabric([]*Fabric{m}) },
+				func(u *fabric.Update) (*Fabric, error) { return EncodeFabric(u)[0], nil })
 		}
 	})
 }

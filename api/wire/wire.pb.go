@@ -113,6 +113,7 @@ type IssueRequest struct {
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`                 // empty: renewal
 	CsrPem        []byte                 `protobuf:"bytes,2,opt,name=csr_pem,json=csrPem,proto3" json:"csr_pem,omitempty"` // a PKCS #10 request in PEM; only its key is used
 	Availability  string                 `protobuf:"bytes,3,opt,name=availability,proto3" json:"availability,omitempty"`   // of a new node: active, pause or drain; empty is active
+	Routes        []string               `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`               // of a new node: the prefixes that its host routes itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +167,13 @@ func (x *IssueRequest) GetAvailability() string {
 		return x.Availability
 	}
 	return ""
+}
+
+func (x *IssueRequest) GetRoutes() []string {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
 }
 
 type IssueReply struct {
@@ -366,6 +374,8 @@ type FromNode struct {
 	//	*FromNode_Heartbeat
 	//	*FromNode_DescriptionJson
 	//	*FromNode_Goodbye
+	//	*FromNode_FabricApplied
+	//	*FromNode_PortProblems
 	Message       isFromNode_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -453,6 +463,24 @@ func (x *FromNode) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *FromNode) GetFabricApplied() *FabricApplied {
+	if x != nil {
+		if x, ok := x.Message.(*FromNode_FabricApplied); ok {
+			return x.FabricApplied
+		}
+	}
+	return nil
+}
+
+func (x *FromNode) GetPortProblems() *PortProblems {
+	if x != nil {
+		if x, ok := x.Message.(*FromNode_PortProblems); ok {
+			return x.PortProblems
+		}
+	}
+	return nil
+}
+
 type isFromNode_Message interface {
 	isFromNode_Message()
 }
@@ -477,6 +505,14 @@ type FromNode_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,5,opt,name=goodbye,proto3,oneof"`
 }
 
+type FromNode_FabricApplied struct {
+	FabricApplied *FabricApplied `protobuf:"bytes,6,opt,name=fabric_applied,json=fabricApplied,proto3,oneof"`
+}
+
+type FromNode_PortProblems struct {
+	PortProblems *PortProblems `protobuf:"bytes,7,opt,name=port_problems,json=portProblems,proto3,oneof"` // whenever they change
+}
+
 func (*FromNode_Hello) isFromNode_Message() {}
 
 func (*FromNode_Status) isFromNode_Message() {}
@@ -487,11 +523,17 @@ func (*FromNode_DescriptionJson) isFromNode_Message() {}
 
 func (*FromNode_Goodbye) isFromNode_Message() {}
 
+func (*FromNode_FabricApplied) isFromNode_Message() {}
+
+func (*FromNode_PortProblems) isFromNode_Message() {}
+
 type Hello struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	DescriptionJson []byte                 `protobuf:"bytes,1,opt,name=description_json,json=descriptionJson,proto3" json:"description_json,omitempty"` // swarm.NodeDescription
 	Version         string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`                                        // of the program
 	AdvertiseAddr   string                 `protobuf:"bytes,3,opt,name=advertise_addr,json=advertiseAddr,proto3" json:"advertise_addr,omitempty"`       // the node's own address, without a port; empty: as the manager sees it
+	Routes          []string               `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`                                          // the prefixes that its host routes itself, which no network should get
+	PortProblems    *PortProblems          `protobuf:"bytes,5,opt,name=port_problems,json=portProblems,proto3" json:"port_problems,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -545,6 +587,20 @@ func (x *Hello) GetAdvertiseAddr() string {
 		return x.AdvertiseAddr
 	}
 	return ""
+}
+
+func (x *Hello) GetRoutes() []string {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Hello) GetPortProblems() *PortProblems {
+	if x != nil {
+		return x.PortProblems
+	}
+	return nil
 }
 
 // Goodbye says that the node leaves the cluster of its own will.
@@ -620,6 +676,97 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
+// FabricApplied says that the node has applied the fabric up to an index.
+type FabricApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricApplied) Reset() {
+	*x = FabricApplied{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricApplied) ProtoMessage() {}
+
+func (x *FabricApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricApplied.ProtoReflect.Descriptor instead.
+func (*FabricApplied) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FabricApplied) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// PortProblems are the published ports that the node does not answer, all of
+// them, and why: {"8080/tcp": "port 8080/tcp of node a is already in use"}.
+type PortProblems struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Why           map[string]string      `protobuf:"bytes,1,rep,name=why,proto3" json:"why,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortProblems) Reset() {
+	*x = PortProblems{}
+	mi := &file_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortProblems) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortProblems) ProtoMessage() {}
+
+func (x *PortProblems) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortProblems.ProtoReflect.Descriptor instead.
+func (*PortProblems) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PortProblems) GetWhy() map[string]string {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
 // StatusBatch is what happened to tasks since the last one. It is acknowledged
 // (FromManager.status_ack) once it is committed, and sent again until then.
 type StatusBatch struct {
@@ -632,7 +779,7 @@ type StatusBatch struct {
 
 func (x *StatusBatch) Reset() {
 	*x = StatusBatch{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +791,7 @@ func (x *StatusBatch) String() string {
 func (*StatusBatch) ProtoMessage() {}
 
 func (x *StatusBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +804,7 @@ func (x *StatusBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusBatch.ProtoReflect.Descriptor instead.
 func (*StatusBatch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StatusBatch) GetSeq() uint64 {
@@ -688,7 +835,7 @@ type TaskStatus struct {
 
 func (x *TaskStatus) Reset() {
 	*x = TaskStatus{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +847,7 @@ func (x *TaskStatus) String() string {
 func (*TaskStatus) ProtoMessage() {}
 
 func (x *TaskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +860,7 @@ func (x *TaskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStatus.ProtoReflect.Descriptor instead.
 func (*TaskStatus) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TaskStatus) GetTaskId() string {
@@ -770,7 +917,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +929,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +942,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Container) GetId() string {
@@ -837,7 +984,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +996,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1009,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Port) GetProtocol() string {
@@ -896,6 +1043,8 @@ type FromManager struct {
 	//	*FromManager_Heartbeat
 	//	*FromManager_Cluster
 	//	*FromManager_OpenTunnel
+	//	*FromManager_Fabric
+	//	*FromManager_Cleared
 	Message       isFromManager_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -903,7 +1052,7 @@ type FromManager struct {
 
 func (x *FromManager) Reset() {
 	*x = FromManager{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1064,7 @@ func (x *FromManager) String() string {
 func (*FromManager) ProtoMessage() {}
 
 func (x *FromManager) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1077,7 @@ func (x *FromManager) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromManager.ProtoReflect.Descriptor instead.
 func (*FromManager) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FromManager) GetMessage() isFromManager_Message {
@@ -992,6 +1141,24 @@ func (x *FromManager) GetOpenTunnel() *OpenTunnel {
 	return nil
 }
 
+func (x *FromManager) GetFabric() *Fabric {
+	if x != nil {
+		if x, ok := x.Message.(*FromManager_Fabric); ok {
+			return x.Fabric
+		}
+	}
+	return nil
+}
+
+func (x *FromManager) GetCleared() *Cleared {
+	if x != nil {
+		if x, ok := x.Message.(*FromManager_Cleared); ok {
+			return x.Cleared
+		}
+	}
+	return nil
+}
+
 type isFromManager_Message interface {
 	isFromManager_Message()
 }
@@ -1020,6 +1187,14 @@ type FromManager_OpenTunnel struct {
 	OpenTunnel *OpenTunnel `protobuf:"bytes,6,opt,name=open_tunnel,json=openTunnel,proto3,oneof"`
 }
 
+type FromManager_Fabric struct {
+	Fabric *Fabric `protobuf:"bytes,7,opt,name=fabric,proto3,oneof"`
+}
+
+type FromManager_Cleared struct {
+	Cleared *Cleared `protobuf:"bytes,8,opt,name=cleared,proto3,oneof"`
+}
+
 func (*FromManager_Welcome) isFromManager_Message() {}
 
 func (*FromManager_Assignments) isFromManager_Message() {}
@@ -1032,6 +1207,760 @@ func (*FromManager_Cluster) isFromManager_Message() {}
 
 func (*FromManager_OpenTunnel) isFromManager_Message() {}
 
+func (*FromManager_Fabric) isFromManager_Message() {}
+
+func (*FromManager_Cleared) isFromManager_Message() {}
+
+// Fabric is what nodes must know of the cluster's networks: everything, or
+// what has changed. See package fabric, which has the same in Go. A change is
+// sent before the assignments of the same index.
+type Fabric struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the store
+	Full          bool                   `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"`   // what is not in it is gone
+	Networks      []*FabricNetwork       `protobuf:"bytes,3,rep,name=networks,proto3" json:"networks,omitempty"`
+	Hosts         []*FabricHost          `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Services      []*FabricService       `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
+	Endpoints     []*FabricEndpoint      `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Removed       []string               `protobuf:"bytes,7,rep,name=removed,proto3" json:"removed,omitempty"` // IDs of what is gone, whatever it was
+	More          bool                   `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`      // the rest comes in the next message: apply them together
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fabric) Reset() {
+	*x = Fabric{}
+	mi := &file_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fabric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fabric) ProtoMessage() {}
+
+func (x *Fabric) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fabric.ProtoReflect.Descriptor instead.
+func (*Fabric) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Fabric) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Fabric) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Fabric) GetNetworks() []*FabricNetwork {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *Fabric) GetHosts() []*FabricHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Fabric) GetServices() []*FabricService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *Fabric) GetEndpoints() []*FabricEndpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *Fabric) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Fabric) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type FabricNetwork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Subnets       []*FabricSubnet        `protobuf:"bytes,3,rep,name=subnets,proto3" json:"subnets,omitempty"`
+	Internal      bool                   `protobuf:"varint,4,opt,name=internal,proto3" json:"internal,omitempty"`
+	Attachable    bool                   `protobuf:"varint,5,opt,name=attachable,proto3" json:"attachable,omitempty"`
+	Ingress       bool                   `protobuf:"varint,6,opt,name=ingress,proto3" json:"ingress,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,7,opt,name=mtu,proto3" json:"mtu,omitempty"` // 0: what the hosts' own network leaves room for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricNetwork) Reset() {
+	*x = FabricNetwork{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricNetwork) ProtoMessage() {}
+
+func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricNetwork.ProtoReflect.Descriptor instead.
+func (*FabricNetwork) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FabricNetwork) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FabricNetwork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FabricNetwork) GetSubnets() []*FabricSubnet {
+	if x != nil {
+		return x.Subnets
+	}
+	return nil
+}
+
+func (x *FabricNetwork) GetInternal() bool {
+	if x != nil {
+		return x.Internal
+	}
+	return false
+}
+
+func (x *FabricNetwork) GetAttachable() bool {
+	if x != nil {
+		return x.Attachable
+	}
+	return false
+}
+
+func (x *FabricNetwork) GetIngress() bool {
+	if x != nil {
+		return x.Ingress
+	}
+	return false
+}
+
+func (x *FabricNetwork) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+type FabricSubnet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"` // in CIDR notation
+	Vxlan         uint32                 `protobuf:"varint,2,opt,name=vxlan,proto3" json:"vxlan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricSubnet) Reset() {
+	*x = FabricSubnet{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricSubnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricSubnet) ProtoMessage() {}
+
+func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricSubnet.ProtoReflect.Descriptor instead.
+func (*FabricSubnet) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FabricSubnet) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *FabricSubnet) GetVxlan() uint32 {
+	if x != nil {
+		return x.Vxlan
+	}
+	return 0
+}
+
+// FabricAttachment has addresses of 4 or 16 bytes.
+type FabricAttachment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Network       string                 `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	Addrs         [][]byte               `protobuf:"bytes,2,rep,name=addrs,proto3" json:"addrs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricAttachment) Reset() {
+	*x = FabricAttachment{}
+	mi := &file_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricAttachment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricAttachment) ProtoMessage() {}
+
+func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricAttachment.ProtoReflect.Descriptor instead.
+func (*FabricAttachment) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FabricAttachment) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *FabricAttachment) GetAddrs() [][]byte {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
+type FabricHost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Number        uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Hostname      string                 `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Addr          []byte                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"` // on the hosts' own network
+	Gateways      []*FabricAttachment    `protobuf:"bytes,5,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	Down          bool                   `protobuf:"varint,6,opt,name=down,proto3" json:"down,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricHost) Reset() {
+	*x = FabricHost{}
+	mi := &file_wire_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricHost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricHost) ProtoMessage() {}
+
+func (x *FabricHost) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricHost.ProtoReflect.Descriptor instead.
+func (*FabricHost) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FabricHost) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FabricHost) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *FabricHost) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *FabricHost) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
+func (x *FabricHost) GetGateways() []*FabricAttachment {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *FabricHost) GetDown() bool {
+	if x != nil {
+		return x.Down
+	}
+	return false
+}
+
+type FabricService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Dnsrr         bool                   `protobuf:"varint,3,opt,name=dnsrr,proto3" json:"dnsrr,omitempty"`
+	Vips          []*FabricAttachment    `protobuf:"bytes,4,rep,name=vips,proto3" json:"vips,omitempty"`
+	Aliases       []*FabricAliases       `protobuf:"bytes,5,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	Ports         []*FabricPort          `protobuf:"bytes,6,rep,name=ports,proto3" json:"ports,omitempty"`
+	Networks      []string               `protobuf:"bytes,7,rep,name=networks,proto3" json:"networks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricService) Reset() {
+	*x = FabricService{}
+	mi := &file_wire_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricService) ProtoMessage() {}
+
+func (x *FabricService) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
+func (*FabricService) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FabricService) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FabricService) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FabricService) GetDnsrr() bool {
+	if x != nil {
+		return x.Dnsrr
+	}
+	return false
+}
+
+func (x *FabricService) GetVips() []*FabricAttachment {
+	if x != nil {
+		return x.Vips
+	}
+	return nil
+}
+
+func (x *FabricService) GetAliases() []*FabricAliases {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *FabricService) GetPorts() []*FabricPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *FabricService) GetNetworks() []string {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+type FabricAliases struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Network       string                 `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricAliases) Reset() {
+	*x = FabricAliases{}
+	mi := &file_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricAliases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricAliases) ProtoMessage() {}
+
+func (x *FabricAliases) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricAliases.ProtoReflect.Descriptor instead.
+func (*FabricAliases) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FabricAliases) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *FabricAliases) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type FabricPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Target        uint32                 `protobuf:"varint,2,opt,name=target,proto3" json:"target,omitempty"`
+	Published     uint32                 `protobuf:"varint,3,opt,name=published,proto3" json:"published,omitempty"`
+	HostIp        []byte                 `protobuf:"bytes,4,opt,name=host_ip,json=hostIp,proto3" json:"host_ip,omitempty"` // empty: every address of the host
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricPort) Reset() {
+	*x = FabricPort{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricPort) ProtoMessage() {}
+
+func (x *FabricPort) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricPort.ProtoReflect.Descriptor instead.
+func (*FabricPort) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FabricPort) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *FabricPort) GetTarget() uint32 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *FabricPort) GetPublished() uint32 {
+	if x != nil {
+		return x.Published
+	}
+	return 0
+}
+
+func (x *FabricPort) GetHostIp() []byte {
+	if x != nil {
+		return x.HostIp
+	}
+	return nil
+}
+
+type FabricEndpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // of its task, or of an attached container
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Slot          int64                  `protobuf:"varint,5,opt,name=slot,proto3" json:"slot,omitempty"`
+	Hostname      string                 `protobuf:"bytes,6,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Networks      []*FabricAttachment    `protobuf:"bytes,7,rep,name=networks,proto3" json:"networks,omitempty"`
+	State         uint32                 `protobuf:"varint,8,opt,name=state,proto3" json:"state,omitempty"` // fabric.EndpointState
+	Aliases       []*FabricAliases       `protobuf:"bytes,9,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricEndpoint) Reset() {
+	*x = FabricEndpoint{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricEndpoint) ProtoMessage() {}
+
+func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricEndpoint.ProtoReflect.Descriptor instead.
+func (*FabricEndpoint) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FabricEndpoint) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FabricEndpoint) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *FabricEndpoint) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FabricEndpoint) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FabricEndpoint) GetSlot() int64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *FabricEndpoint) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *FabricEndpoint) GetNetworks() []*FabricAttachment {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *FabricEndpoint) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *FabricEndpoint) GetAliases() []*FabricAliases {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+// Cleared says that every node that is there has applied the fabric up to an
+// index: what was taken out of the balancers then gets no new connections.
+type Cleared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cleared) Reset() {
+	*x = Cleared{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cleared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cleared) ProtoMessage() {}
+
+func (x *Cleared) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
+func (*Cleared) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Cleared) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
@@ -1043,7 +1972,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1984,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1997,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -1111,7 +2040,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +2052,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +2065,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClusterInfo) GetClusterId() string {
@@ -1197,7 +2126,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +2138,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +2151,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusAck) GetSeq() uint64 {
@@ -1241,7 +2170,7 @@ type OpenTunnel struct {
 
 func (x *OpenTunnel) Reset() {
 	*x = OpenTunnel{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +2182,7 @@ func (x *OpenTunnel) String() string {
 func (*OpenTunnel) ProtoMessage() {}
 
 func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +2195,7 @@ func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTunnel.ProtoReflect.Descriptor instead.
 func (*OpenTunnel) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OpenTunnel) GetId() string {
@@ -1293,7 +2222,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +2234,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +2247,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1369,7 +2298,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +2310,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +2323,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Spec) GetServiceId() string {
@@ -1434,15 +2363,16 @@ type Task struct {
 	Desired     uint32                 `protobuf:"varint,5,opt,name=desired,proto3" json:"desired,omitempty"` // api.TaskState
 	// What the store holds of the task's status: a node that lost its memory
 	// learns here what it has reported before.
-	Status               *TaskStatus `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
-	GenericResourcesJson []byte      `protobuf:"bytes,7,opt,name=generic_resources_json,json=genericResourcesJson,proto3" json:"generic_resources_json,omitempty"` // []swarm.GenericResource that were set aside for it
+	Status               *TaskStatus         `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
+	GenericResourcesJson []byte              `protobuf:"bytes,7,opt,name=generic_resources_json,json=genericResourcesJson,proto3" json:"generic_resources_json,omitempty"` // []swarm.GenericResource that were set aside for it
+	Networks             []*FabricAttachment `protobuf:"bytes,8,rep,name=networks,proto3" json:"networks,omitempty"`                                                       // its addresses
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +2384,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +2397,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Task) GetId() string {
@@ -1519,6 +2449,13 @@ func (x *Task) GetGenericResourcesJson() []byte {
 	return nil
 }
 
+func (x *Task) GetNetworks() []*FabricAttachment {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
 type JoinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Addr          string                 `protobuf:"bytes,1,opt,name=addr,proto3" json:"addr,omitempty"`
@@ -1528,7 +2465,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +2477,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +2490,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JoinRequest) GetAddr() string {
@@ -1572,7 +2509,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +2521,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +2534,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinReply) GetManagers() []*Peer {
@@ -1615,7 +2552,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +2564,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +2577,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type LeaveReply struct {
@@ -1651,7 +2588,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +2600,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +2613,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type ProposeRequest struct {
@@ -1688,7 +2625,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +2637,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +2650,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -1732,7 +2669,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +2681,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +2694,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProposeReply) GetResult() []byte {
@@ -1775,11 +2712,12 @@ const file_wire_proto_rawDesc = "" +
 	"wire.proto\x12\x10swarmctl.wire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/duration.proto\"\x10\n" +
 	"\x0eGetRootRequest\")\n" +
 	"\fGetRootReply\x12\x19\n" +
-	"\broot_pem\x18\x01 \x01(\fR\arootPem\"a\n" +
+	"\broot_pem\x18\x01 \x01(\fR\arootPem\"y\n" +
 	"\fIssueRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n" +
 	"\acsr_pem\x18\x02 \x01(\fR\x06csrPem\x12\"\n" +
-	"\favailability\x18\x03 \x01(\tR\favailability\"\xf1\x01\n" +
+	"\favailability\x18\x03 \x01(\tR\favailability\x12\x16\n" +
+	"\x06routes\x18\x04 \x03(\tR\x06routes\"\xf1\x01\n" +
 	"\n" +
 	"IssueReply\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
@@ -1795,20 +2733,31 @@ const file_wire_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xa0\x02\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xb1\x03\n" +
 	"\bFromNode\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.swarmctl.wire.v1.HelloH\x00R\x05hello\x127\n" +
 	"\x06status\x18\x02 \x01(\v2\x1d.swarmctl.wire.v1.StatusBatchH\x00R\x06status\x12;\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1b.swarmctl.wire.v1.HeartbeatH\x00R\theartbeat\x12+\n" +
 	"\x10description_json\x18\x04 \x01(\fH\x00R\x0fdescriptionJson\x125\n" +
-	"\agoodbye\x18\x05 \x01(\v2\x19.swarmctl.wire.v1.GoodbyeH\x00R\agoodbyeB\t\n" +
-	"\amessage\"s\n" +
+	"\agoodbye\x18\x05 \x01(\v2\x19.swarmctl.wire.v1.GoodbyeH\x00R\agoodbye\x12H\n" +
+	"\x0efabric_applied\x18\x06 \x01(\v2\x1f.swarmctl.wire.v1.FabricAppliedH\x00R\rfabricApplied\x12E\n" +
+	"\rport_problems\x18\a \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsH\x00R\fportProblemsB\t\n" +
+	"\amessage\"\xd0\x01\n" +
 	"\x05Hello\x12)\n" +
 	"\x10description_json\x18\x01 \x01(\fR\x0fdescriptionJson\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12%\n" +
-	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\"\t\n" +
+	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\x12\x16\n" +
+	"\x06routes\x18\x04 \x03(\tR\x06routes\x12C\n" +
+	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\"\t\n" +
 	"\aGoodbye\"\v\n" +
-	"\tHeartbeat\"Y\n" +
+	"\tHeartbeat\"%\n" +
+	"\rFabricApplied\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\x81\x01\n" +
+	"\fPortProblems\x129\n" +
+	"\x03why\x18\x01 \x03(\v2'.swarmctl.wire.v1.PortProblems.WhyEntryR\x03why\x1a6\n" +
+	"\bWhyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
 	"\vStatusBatch\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x128\n" +
 	"\bstatuses\x18\x02 \x03(\v2\x1c.swarmctl.wire.v1.TaskStatusR\bstatuses\"\xce\x01\n" +
@@ -1828,7 +2777,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Port\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\rR\x06target\x12\x1c\n" +
-	"\tpublished\x18\x03 \x01(\rR\tpublished\"\x89\x03\n" +
+	"\tpublished\x18\x03 \x01(\rR\tpublished\"\xf4\x03\n" +
 	"\vFromManager\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.swarmctl.wire.v1.WelcomeH\x00R\awelcome\x12A\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1d.swarmctl.wire.v1.AssignmentsH\x00R\vassignments\x12<\n" +
@@ -1837,8 +2786,72 @@ const file_wire_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v2\x1b.swarmctl.wire.v1.HeartbeatH\x00R\theartbeat\x129\n" +
 	"\acluster\x18\x05 \x01(\v2\x1d.swarmctl.wire.v1.ClusterInfoH\x00R\acluster\x12?\n" +
 	"\vopen_tunnel\x18\x06 \x01(\v2\x1c.swarmctl.wire.v1.OpenTunnelH\x00R\n" +
-	"openTunnelB\t\n" +
-	"\amessage\"\x9a\x01\n" +
+	"openTunnel\x122\n" +
+	"\x06fabric\x18\a \x01(\v2\x18.swarmctl.wire.v1.FabricH\x00R\x06fabric\x125\n" +
+	"\acleared\x18\b \x01(\v2\x19.swarmctl.wire.v1.ClearedH\x00R\aclearedB\t\n" +
+	"\amessage\"\xce\x02\n" +
+	"\x06Fabric\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\x12;\n" +
+	"\bnetworks\x18\x03 \x03(\v2\x1f.swarmctl.wire.v1.FabricNetworkR\bnetworks\x122\n" +
+	"\x05hosts\x18\x04 \x03(\v2\x1c.swarmctl.wire.v1.FabricHostR\x05hosts\x12;\n" +
+	"\bservices\x18\x05 \x03(\v2\x1f.swarmctl.wire.v1.FabricServiceR\bservices\x12>\n" +
+	"\tendpoints\x18\x06 \x03(\v2 .swarmctl.wire.v1.FabricEndpointR\tendpoints\x12\x18\n" +
+	"\aremoved\x18\a \x03(\tR\aremoved\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\"\xd5\x01\n" +
+	"\rFabricNetwork\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x128\n" +
+	"\asubnets\x18\x03 \x03(\v2\x1e.swarmctl.wire.v1.FabricSubnetR\asubnets\x12\x1a\n" +
+	"\binternal\x18\x04 \x01(\bR\binternal\x12\x1e\n" +
+	"\n" +
+	"attachable\x18\x05 \x01(\bR\n" +
+	"attachable\x12\x18\n" +
+	"\aingress\x18\x06 \x01(\bR\aingress\x12\x10\n" +
+	"\x03mtu\x18\a \x01(\rR\x03mtu\"<\n" +
+	"\fFabricSubnet\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05vxlan\x18\x02 \x01(\rR\x05vxlan\"B\n" +
+	"\x10FabricAttachment\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x14\n" +
+	"\x05addrs\x18\x02 \x03(\fR\x05addrs\"\xb8\x01\n" +
+	"\n" +
+	"FabricHost\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1a\n" +
+	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
+	"\x04addr\x18\x04 \x01(\fR\x04addr\x12>\n" +
+	"\bgateways\x18\x05 \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\bgateways\x12\x12\n" +
+	"\x04down\x18\x06 \x01(\bR\x04down\"\x8c\x02\n" +
+	"\rFabricService\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05dnsrr\x18\x03 \x01(\bR\x05dnsrr\x126\n" +
+	"\x04vips\x18\x04 \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\x04vips\x129\n" +
+	"\aaliases\x18\x05 \x03(\v2\x1f.swarmctl.wire.v1.FabricAliasesR\aaliases\x122\n" +
+	"\x05ports\x18\x06 \x03(\v2\x1c.swarmctl.wire.v1.FabricPortR\x05ports\x12\x1a\n" +
+	"\bnetworks\x18\a \x03(\tR\bnetworks\"?\n" +
+	"\rFabricAliases\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"w\n" +
+	"\n" +
+	"FabricPort\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\rR\x06target\x12\x1c\n" +
+	"\tpublished\x18\x03 \x01(\rR\tpublished\x12\x17\n" +
+	"\ahost_ip\x18\x04 \x01(\fR\x06hostIp\"\xa3\x02\n" +
+	"\x0eFabricEndpoint\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
+	"\x04slot\x18\x05 \x01(\x03R\x04slot\x12\x1a\n" +
+	"\bhostname\x18\x06 \x01(\tR\bhostname\x12>\n" +
+	"\bnetworks\x18\a \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\bnetworks\x12\x14\n" +
+	"\x05state\x18\b \x01(\rR\x05state\x129\n" +
+	"\aaliases\x18\t \x03(\v2\x1f.swarmctl.wire.v1.FabricAliasesR\aaliases\"\x1f\n" +
+	"\aCleared\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\x9a\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x127\n" +
@@ -1870,7 +2883,7 @@ const file_wire_proto_rawDesc = "" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1b\n" +
 	"\tspec_json\x18\x03 \x01(\fR\bspecJson\x12#\n" +
-	"\rregistry_auth\x18\x04 \x01(\tR\fregistryAuth\"\xf2\x01\n" +
+	"\rregistry_auth\x18\x04 \x01(\tR\fregistryAuth\"\xb2\x02\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1879,7 +2892,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x04slot\x18\x04 \x01(\x03R\x04slot\x12\x18\n" +
 	"\adesired\x18\x05 \x01(\rR\adesired\x124\n" +
 	"\x06status\x18\x06 \x01(\v2\x1c.swarmctl.wire.v1.TaskStatusR\x06status\x124\n" +
-	"\x16generic_resources_json\x18\a \x01(\fR\x14genericResourcesJson\"!\n" +
+	"\x16generic_resources_json\x18\a \x01(\fR\x14genericResourcesJson\x12>\n" +
+	"\bnetworks\x18\b \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\bnetworks\"!\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\tR\x04addr\"?\n" +
 	"\tJoinReply\x122\n" +
@@ -1897,12 +2911,13 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"Dispatcher\x12H\n" +
 	"\aSession\x12\x1a.swarmctl.wire.v1.FromNode\x1a\x1d.swarmctl.wire.v1.FromManager(\x010\x01\x12>\n" +
-	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x012\xa2\x02\n" +
+	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x012\xed\x02\n" +
 	"\bManagers\x12B\n" +
 	"\x04Join\x12\x1d.swarmctl.wire.v1.JoinRequest\x1a\x1b.swarmctl.wire.v1.JoinReply\x12E\n" +
 	"\x05Leave\x12\x1e.swarmctl.wire.v1.LeaveRequest\x1a\x1c.swarmctl.wire.v1.LeaveReply\x12K\n" +
 	"\aPropose\x12 .swarmctl.wire.v1.ProposeRequest\x1a\x1e.swarmctl.wire.v1.ProposeReply\x12>\n" +
-	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x01B'Z%github.com/swarmctl/swarmctl/api/wireb\x06proto3"
+	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x01\x12I\n" +
+	"\aApplied\x12\x1f.swarmctl.wire.v1.FabricApplied\x1a\x19.swarmctl.wire.v1.Cleared(\x010\x01B'Z%github.com/swarmctl/swarmctl/api/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1916,7 +2931,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_wire_proto_goTypes = []any{
 	(*GetRootRequest)(nil),        // 0: swarmctl.wire.v1.GetRootRequest
 	(*GetRootReply)(nil),          // 1: swarmctl.wire.v1.GetRootReply
@@ -1928,72 +2943,105 @@ var file_wire_proto_goTypes = []any{
 	(*Hello)(nil),                 // 7: swarmctl.wire.v1.Hello
 	(*Goodbye)(nil),               // 8: swarmctl.wire.v1.Goodbye
 	(*Heartbeat)(nil),             // 9: swarmctl.wire.v1.Heartbeat
-	(*StatusBatch)(nil),           // 10: swarmctl.wire.v1.StatusBatch
-	(*TaskStatus)(nil),            // 11: swarmctl.wire.v1.TaskStatus
-	(*Container)(nil),             // 12: swarmctl.wire.v1.Container
-	(*Port)(nil),                  // 13: swarmctl.wire.v1.Port
-	(*FromManager)(nil),           // 14: swarmctl.wire.v1.FromManager
-	(*Welcome)(nil),               // 15: swarmctl.wire.v1.Welcome
-	(*ClusterInfo)(nil),           // 16: swarmctl.wire.v1.ClusterInfo
-	(*StatusAck)(nil),             // 17: swarmctl.wire.v1.StatusAck
-	(*OpenTunnel)(nil),            // 18: swarmctl.wire.v1.OpenTunnel
-	(*Assignments)(nil),           // 19: swarmctl.wire.v1.Assignments
-	(*Spec)(nil),                  // 20: swarmctl.wire.v1.Spec
-	(*Task)(nil),                  // 21: swarmctl.wire.v1.Task
-	(*JoinRequest)(nil),           // 22: swarmctl.wire.v1.JoinRequest
-	(*JoinReply)(nil),             // 23: swarmctl.wire.v1.JoinReply
-	(*LeaveRequest)(nil),          // 24: swarmctl.wire.v1.LeaveRequest
-	(*LeaveReply)(nil),            // 25: swarmctl.wire.v1.LeaveReply
-	(*ProposeRequest)(nil),        // 26: swarmctl.wire.v1.ProposeRequest
-	(*ProposeReply)(nil),          // 27: swarmctl.wire.v1.ProposeReply
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*FabricApplied)(nil),         // 10: swarmctl.wire.v1.FabricApplied
+	(*PortProblems)(nil),          // 11: swarmctl.wire.v1.PortProblems
+	(*StatusBatch)(nil),           // 12: swarmctl.wire.v1.StatusBatch
+	(*TaskStatus)(nil),            // 13: swarmctl.wire.v1.TaskStatus
+	(*Container)(nil),             // 14: swarmctl.wire.v1.Container
+	(*Port)(nil),                  // 15: swarmctl.wire.v1.Port
+	(*FromManager)(nil),           // 16: swarmctl.wire.v1.FromManager
+	(*Fabric)(nil),                // 17: swarmctl.wire.v1.Fabric
+	(*FabricNetwork)(nil),         // 18: swarmctl.wire.v1.FabricNetwork
+	(*FabricSubnet)(nil),          // 19: swarmctl.wire.v1.FabricSubnet
+	(*FabricAttachment)(nil),      // 20: swarmctl.wire.v1.FabricAttachment
+	(*FabricHost)(nil),            // 21: swarmctl.wire.v1.FabricHost
+	(*FabricService)(nil),         // 22: swarmctl.wire.v1.FabricService
+	(*FabricAliases)(nil),         // 23: swarmctl.wire.v1.FabricAliases
+	(*FabricPort)(nil),            // 24: swarmctl.wire.v1.FabricPort
+	(*FabricEndpoint)(nil),        // 25: swarmctl.wire.v1.FabricEndpoint
+	(*Cleared)(nil),               // 26: swarmctl.wire.v1.Cleared
+	(*Welcome)(nil),               // 27: swarmctl.wire.v1.Welcome
+	(*ClusterInfo)(nil),           // 28: swarmctl.wire.v1.ClusterInfo
+	(*StatusAck)(nil),             // 29: swarmctl.wire.v1.StatusAck
+	(*OpenTunnel)(nil),            // 30: swarmctl.wire.v1.OpenTunnel
+	(*Assignments)(nil),           // 31: swarmctl.wire.v1.Assignments
+	(*Spec)(nil),                  // 32: swarmctl.wire.v1.Spec
+	(*Task)(nil),                  // 33: swarmctl.wire.v1.Task
+	(*JoinRequest)(nil),           // 34: swarmctl.wire.v1.JoinRequest
+	(*JoinReply)(nil),             // 35: swarmctl.wire.v1.JoinReply
+	(*LeaveRequest)(nil),          // 36: swarmctl.wire.v1.LeaveRequest
+	(*LeaveReply)(nil),            // 37: swarmctl.wire.v1.LeaveReply
+	(*ProposeRequest)(nil),        // 38: swarmctl.wire.v1.ProposeRequest
+	(*ProposeReply)(nil),          // 39: swarmctl.wire.v1.ProposeReply
+	nil,                           // 40: swarmctl.wire.v1.PortProblems.WhyEntry
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
 }
 var file_wire_proto_depIdxs = []int32{
 	4,  // 0: swarmctl.wire.v1.IssueReply.managers:type_name -> swarmctl.wire.v1.Peer
 	7,  // 1: swarmctl.wire.v1.FromNode.hello:type_name -> swarmctl.wire.v1.Hello
-	10, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
+	12, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
 	9,  // 3: swarmctl.wire.v1.FromNode.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
 	8,  // 4: swarmctl.wire.v1.FromNode.goodbye:type_name -> swarmctl.wire.v1.Goodbye
-	11, // 5: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
-	28, // 6: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
-	12, // 7: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
-	13, // 8: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
-	15, // 9: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
-	19, // 10: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
-	17, // 11: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
-	9,  // 12: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
-	16, // 13: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	18, // 14: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
-	29, // 15: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	16, // 16: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	4,  // 17: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	29, // 18: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
-	20, // 19: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	21, // 20: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	11, // 21: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	4,  // 22: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 23: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 24: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 25: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 26: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	22, // 27: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	24, // 28: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	26, // 29: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 30: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	1,  // 31: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 32: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	14, // 33: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 34: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	23, // 35: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	25, // 36: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	27, // 37: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 38: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	31, // [31:39] is the sub-list for method output_type
-	23, // [23:31] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	10, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
+	11, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	11, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	40, // 8: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
+	13, // 9: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
+	41, // 10: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
+	14, // 11: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
+	15, // 12: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
+	27, // 13: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
+	31, // 14: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
+	29, // 15: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
+	9,  // 16: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
+	28, // 17: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	30, // 18: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
+	17, // 19: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
+	26, // 20: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
+	18, // 21: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
+	21, // 22: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
+	22, // 23: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
+	25, // 24: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
+	19, // 25: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
+	20, // 26: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
+	20, // 27: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
+	23, // 28: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	24, // 29: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
+	20, // 30: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	23, // 31: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	42, // 32: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	28, // 33: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	4,  // 34: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
+	42, // 35: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	32, // 36: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	33, // 37: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	13, // 38: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	20, // 39: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	4,  // 40: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 41: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 42: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	6,  // 43: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	5,  // 44: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	34, // 45: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	36, // 46: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	38, // 47: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	5,  // 48: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	10, // 49: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
+	1,  // 50: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 51: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	16, // 52: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	5,  // 53: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	35, // 54: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	37, // 55: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	39, // 56: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	5,  // 57: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	26, // 58: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
+	50, // [50:59] is the sub-list for method output_type
+	41, // [41:50] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2007,14 +3055,18 @@ func file_wire_proto_init() {
 		(*FromNode_Heartbeat)(nil),
 		(*FromNode_DescriptionJson)(nil),
 		(*FromNode_Goodbye)(nil),
+		(*FromNode_FabricApplied)(nil),
+		(*FromNode_PortProblems)(nil),
 	}
-	file_wire_proto_msgTypes[14].OneofWrappers = []any{
+	file_wire_proto_msgTypes[16].OneofWrappers = []any{
 		(*FromManager_Welcome)(nil),
 		(*FromManager_Assignments)(nil),
 		(*FromManager_StatusAck)(nil),
 		(*FromManager_Heartbeat)(nil),
 		(*FromManager_Cluster)(nil),
 		(*FromManager_OpenTunnel)(nil),
+		(*FromManager_Fabric)(nil),
+		(*FromManager_Cleared)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2022,7 +3074,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -328,6 +328,7 @@ const (
 	Managers_Leave_FullMethodName   = "/swarmctl.wire.v1.Managers/Leave"
 	Managers_Propose_FullMethodName = "/swarmctl.wire.v1.Managers/Propose"
 	Managers_Tunnel_FullMethodName  = "/swarmctl.wire.v1.Managers/Tunnel"
+	Managers_Applied_FullMethodName = "/swarmctl.wire.v1.Managers/Applied"
 )
 
 // ManagersClient is the client API for Managers service.
@@ -345,6 +346,10 @@ type ManagersClient interface {
 	// Tunnel reaches the engine of a node whose session the called manager
 	// holds. The metadata key "node-id" names the node.
 	Tunnel(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Chunk, Chunk], error)
+	// Applied is open from every follower to the leader: up goes how far all
+	// nodes whose sessions the follower holds have applied the fabric, down comes
+	// how far the whole cluster has.
+	Applied(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FabricApplied, Cleared], error)
 }
 
 type managersClient struct {
@@ -398,6 +403,19 @@ func (c *managersClient) Tunnel(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Managers_TunnelClient = grpc.BidiStreamingClient[Chunk, Chunk]
 
+func (c *managersClient) Applied(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FabricApplied, Cleared], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Managers_ServiceDesc.Streams[1], Managers_Applied_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FabricApplied, Cleared]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Managers_AppliedClient = grpc.BidiStreamingClient[FabricApplied, Cleared]
+
 // ManagersServer is the server API for Managers service.
 // All implementations must embed UnimplementedManagersServer
 // for forward compatibility.
@@ -413,6 +431,10 @@ type ManagersServer interface {
 	// Tunnel reaches the engine of a node whose session the called manager
 	// holds. The metadata key "node-id" names the node.
 	Tunnel(grpc.BidiStreamingServer[Chunk, Chunk]) error
+	// Applied is open from every follower to the leader: up goes how far all
+	// nodes whose sessions the follower holds have applied the fabric, down comes
+	// how far the whole cluster has.
+	Applied(grpc.BidiStreamingServer[FabricApplied, Cleared]) error
 	mustEmbedUnimplementedManagersServer()
 }
 
@@ -434,6 +456,9 @@ func (UnimplementedManagersServer) Propose(context.Context, *ProposeRequest) (*P
 }
 func (UnimplementedManagersServer) Tunnel(grpc.BidiStreamingServer[Chunk, Chunk]) error {
 	return status.Error(codes.Unimplemented, "method Tunnel not implemented")
+}
+func (UnimplementedManagersServer) Applied(grpc.BidiStreamingServer[FabricApplied, Cleared]) error {
+	return status.Error(codes.Unimplemented, "method Applied not implemented")
 }
 func (UnimplementedManagersServer) mustEmbedUnimplementedManagersServer() {}
 func (UnimplementedManagersServer) testEmbeddedByValue()                  {}
@@ -517,6 +542,13 @@ func _Managers_Tunnel_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Managers_TunnelServer = grpc.BidiStreamingServer[Chunk, Chunk]
 
+func _Managers_Applied_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ManagersServer).Applied(&grpc.GenericServerStream[FabricApplied, Cleared]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Managers_AppliedServer = grpc.BidiStreamingServer[FabricApplied, Cleared]
+
 // Managers_ServiceDesc is the grpc.ServiceDesc for Managers service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -541,6 +573,12 @@ var Managers_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Tunnel",
 			Handler:       _Managers_Tunnel_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Applied",
+			Handler:       _Managers_Applied_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -32,6 +33,9 @@ type Request struct {
 	Addr         string // host or host:port of a manager
 	Token        string
 	Availability string // active, pause or drain; empty is active
+	// Routes are the prefixes that the host routes itself. The cluster refuses
+	// one that has a way of its own to a network of the cluster's.
+	Routes []netip.Prefix
 }
 
 // Joined is what a node is after it has joined.
@@ -70,7 +74,7 @@ func Join(ctx context.Context, r Request) (*Joined, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply, err := issue(ctx, addr, pinned(root), &wire.IssueRequest{Token: r.Token, CsrPem: csr, Availability: r.Availability})
+	reply, err := issue(ctx, addr, pinned(root), &wire.IssueRequest{Token: r.Token, CsrPem: csr, Availability: r.Availability, Routes: wire.Texts(r.Routes)})
 	if err != nil {
 		return nil, err
 	}
