@@ -24,7 +24,10 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 	}
 	switch {
 	case stopped(s):
-		return slot.Changes{}
+		// What has begun beside an old task still takes its place: a slot would
+		// have two tasks for as long as nobody looks.
+		u.retireOld()
+		return u.out
 	case u.current() && !UnderWay(s):
 		return slot.Changes{}
 	case !UnderWay(s):
