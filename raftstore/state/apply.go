@@ -53,6 +53,7 @@ func (s *State) applyOne(index uint64, cmd Command, event *Event) Result {
 			return Result{Index: index, Code: api.CodeOf(err), Message: err.Error()}
 		}
 	}
+	tx.storeSpaces()
 	tx.txn.Commit()
 	event.add(tx)
 	return Result{Index: index, Stale: tx.stale}
@@ -96,6 +97,10 @@ func (x *tx) apply(op Op) error {
 		return x.createNetwork(op.CreateNetwork)
 	case op.DeleteNetwork != nil:
 		return x.deleteNetwork(op.DeleteNetwork.ID)
+	case op.PutAttached != nil:
+		return x.putAttached(op.PutAttached)
+	case op.DeleteAttached != nil:
+		return x.deleteAttached(op.DeleteAttached.ID)
 	default:
 		return api.Errorf(api.CodeInvalid, "command has an operation this program does not know: upgrade it")
 	}
@@ -147,6 +152,12 @@ func (x *tx) observeNode(o *ObserveNode) {
 	if o.Description != nil {
 		next.Description = *o.Description
 	}
+	if o.Routes != nil {
+		next.Routes = *o.Routes
+	}
+	if o.PortProblems != nil {
+		next.PortProblems = *o.PortProblems
+	}
 	if o.ManagerAddr != nil {
 		next.ManagerAddr = *o.ManagerAddr
 	}
@@ -171,6 +182,11 @@ func (x *tx) deleteNode(d *DeleteNode) error {
 		next.Desired = max(next.Desired, api.TaskShutdown)
 		x.putTask(t, &next)
 	}
+	for _, c := range slices.Collect(x.view().NodeAttached(d.ID)) {
+		x.removeAttached(c)
+	}
+	old = x.view().Node(d.ID) // without what its tasks needed
+	x.giveBack(old.Gateways, holder{node: old.ID})
 	x.deleteRow(tableNodes, old)
 	x.nodes = append(x.nodes, Pair[api.Node]{Before: old})
 	return nil
@@ -187,7 +203,7 @@ func (x *tx) createTasks(tasks []*api.Task) error {
 			continue
 		}
 		next := *t
-		next.Meta = x.meta(false, api.Meta{})
+		next.Meta, next.Networks = x.meta(false, api.Meta{}), nil
 		if next.Status.At.IsZero() {
 			next.Status.At = x.at
 		}
@@ -204,8 +220,13 @@ func (x *tx) assignTasks(list []Assign) {
 			x.stale = append(x.stale, string(a.Task))
 			continue
 		}
+		networks, ok := x.attach(t, a.Node)
+		if !ok {
+			x.stale = append(x.stale, string(a.Task))
+			continue
+		}
 		next := *t
-		next.NodeID, next.GenericResources = a.Node, a.Generic
+		next.NodeID, next.GenericResources, next.Networks = a.Node, a.Generic, networks
 		next.Status = api.TaskStatus{State: api.TaskAssigned, At: x.at, Message: "scheduler assigned task to node"}
 		x.putTask(t, &next)
 	}
@@ -252,6 +273,7 @@ func (x *tx) deleteTasks(ids []api.TaskID) {
 			x.stale = append(x.stale, string(id))
 			continue
 		}
+		x.releaseTask(t)
 		x.deleteRow(tableTasks, t)
 		x.tasks = append(x.tasks, Pair[api.Task]{Before: t})
 		x.collectSpec(t.ServiceID, t.SpecVersion)

@@ -100,6 +100,7 @@ func anyCommand(t *rapid.T) Command {
 			s := &api.Service{ID: service, Meta: meta}
 			s.Spec.Name = id.Draw(t, "name")
 			s.Spec.TaskTemplate.ForceUpdate = version.Draw(t, "force")
+			s.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: id.Draw(t, "on network")}}
 			if rapid.Bool().Draw(t, "job") {
 				s.Spec.Mode.GlobalJob = &swarm.GlobalJob{}
 			}
@@ -129,12 +130,16 @@ func anyCommand(t *rapid.T) Command {
 		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteConfig: &DeleteConfig{api.ConfigID(id.Draw(t, "config"))}} }),
 		rapid.Custom(func(t *rapid.T) Op {
 			n := &api.Network{ID: api.NetworkID(id.Draw(t, "network")), VXLAN: []uint32{rapid.Uint32Range(1, 3).Draw(t, "vxlan")}}
-			n.Spec.Name = id.Draw(t, "name")
+			n.Spec.Name, n.Spec.Ingress, n.Spec.Attachable = id.Draw(t, "name"), rapid.Bool().Draw(t, "ingress"), rapid.Bool().Draw(t, "attachable")
 			subnet := rapid.SampledFrom([]string{"10.0.0.0/24", "10.0.0.128/25", "10.0.1.0/24", "fd00::/64", "nonsense"})
 			n.IPAM.Configs = []swarm.IPAMConfig{{Subnet: subnet.Draw(t, "subnet")}}
 			return Op{CreateNetwork: n}
 		}),
 		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteNetwork: &DeleteNetwork{api.NetworkID(id.Draw(t, "network"))}} }),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{PutAttached: &api.AttachedContainer{ID: id.Draw(t, "container"), NodeID: node, Meta: meta, Networks: []api.Attachment{{Network: api.NetworkID(id.Draw(t, "network"))}}}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteAttached: &DeleteAttached{id.Draw(t, "container")}} }),
 	)
 	return Command{At: t0.Add(time.Second), Ops: rapid.SliceOfN(op, 1, 3).Draw(t, "ops")}
 }
@@ -219,6 +224,7 @@ func checkLaws(t *rapid.T, v *View) {
 		}
 	}
 	checkSpaces(t, v)
+	checkAddresses(t, v)
 }
 
 // checkSpaces checks that no two networks share a name, an address or an identifier.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -47,6 +48,11 @@ type Op struct {
 	DeleteConfig    *DeleteConfig    `cbor:"16,keyasint,omitempty"`
 	CreateNetwork   *api.Network     `cbor:"17,keyasint,omitempty"`
 	DeleteNetwork   *DeleteNetwork   `cbor:"18,keyasint,omitempty"`
+	// PutAttached gives a container of a user's addresses; what it has in a
+	// network that it stays on it keeps. An address that it names is given or
+	// refused.
+	PutAttached    *api.AttachedContainer `cbor:"19,keyasint,omitempty"`
+	DeleteAttached *DeleteAttached        `cbor:"20,keyasint,omitempty"`
 }
 
 // ObserveNode records what is observed of a node; nil fields stay as they are.
@@ -62,6 +68,10 @@ type ObserveNode struct {
 	// written by different managers, and neither must undo the other's word.
 	SessionLost *bool    `cbor:"6,keyasint,omitempty"`
 	Verdict     *Verdict `cbor:"7,keyasint,omitempty"`
+	// Routes are what the node's host routes itself.
+	Routes *[]netip.Prefix `cbor:"8,keyasint,omitempty"`
+	// PortProblems are all published ports that the node does not answer.
+	PortProblems *map[string]string `cbor:"9,keyasint,omitempty"`
 }
 
 // Verdict is what the leader thinks of a node, and why.
@@ -102,12 +112,18 @@ type DeleteConfig struct {
 	ID api.ConfigID `cbor:"1,keyasint"`
 }
 
-// DeleteNetwork removes a network that no service uses.
+// DeleteNetwork removes a network that nobody uses.
 type DeleteNetwork struct {
 	ID api.NetworkID `cbor:"1,keyasint"`
 }
 
-// Assign gives a waiting task its node.
+// DeleteAttached takes an attached container's addresses back.
+type DeleteAttached struct {
+	ID string `cbor:"1,keyasint"`
+}
+
+// Assign gives a waiting task its node, and its addresses. It is stale where a
+// network of the task has none left.
 type Assign struct {
 	Task api.TaskID `cbor:"1,keyasint"`
 	Node api.NodeID `cbor:"2,keyasint"`

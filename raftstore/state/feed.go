@@ -26,6 +26,7 @@ type Event struct {
 	Secrets  []Pair[api.Secret]
 	Configs  []Pair[api.Config]
 	Networks []Pair[api.Network]
+	Attached []Pair[api.AttachedContainer]
 
 	next *link
 }
@@ -98,7 +99,7 @@ func (c *Cursor) TryNext() (*Event, bool) {
 }
 
 func (e *Event) empty() bool {
-	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks)+len(e.Secrets)+len(e.Configs)+len(e.Networks) == 0
+	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks)+len(e.Secrets)+len(e.Configs)+len(e.Networks)+len(e.Attached) == 0
 }
 
 func (e *Event) add(x *tx) {
@@ -109,4 +110,5 @@ func (e *Event) add(x *tx) {
 	e.Secrets = append(e.Secrets, x.secrets...)
 	e.Configs = append(e.Configs, x.configs...)
 	e.Networks = append(e.Networks, x.networks...)
+	e.Attached = append(e.Attached, x.attached...)
 }

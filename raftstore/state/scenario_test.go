@@ -3,6 +3,7 @@ package state
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,8 +57,16 @@ func play(t *testing.T, script string) string {
 			continue
 		}
 		fmt.Fprintf(&out, "> %s\n", line)
-		if line == "dump" {
+		switch line {
+		case "dump":
 			dump(&out, s.View())
+			continue
+		case "addresses":
+			tellAddresses(&out, s.View())
+			continue
+		case "restore": // from a snapshot, as a manager that was away does
+			s = restoredCopy(t, s)
+			_, cursor = s.Follow()
 			continue
 		}
 		index++
@@ -118,9 +127,7 @@ func parseOp(t *testing.T, words []string) Op {
 		if id := args["config"]; id != "" {
 			c.Configs = []*swarm.ConfigReference{{ConfigID: id}}
 		}
-		if id := args["network"]; id != "" {
-			s.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: id}}
-		}
+		putOnNetworks(t, s, args)
 		return Op{PutService: s}
 	case "rm-service":
 		return Op{DeleteService: &DeleteService{ID: api.ServiceID(plain[0])}}
@@ -164,21 +171,104 @@ func parseObject(verb string, plain []string, args map[string]string, meta api.M
 		return Op{DeleteConfig: &DeleteConfig{ID: api.ConfigID(plain[0])}}, true
 	case "rm-network":
 		return Op{DeleteNetwork: &DeleteNetwork{ID: api.NetworkID(plain[0])}}, true
+	case "attach":
+		c := &api.AttachedContainer{ID: plain[0], Name: plain[0], NodeID: api.NodeID(plain[1]), Meta: meta}
+		for _, on := range plain[2:] {
+			id, addrs, _ := strings.Cut(on, "/")
+			a := api.Attachment{Network: api.NetworkID(id)}
+			for _, addr := range strings.FieldsFunc(addrs, isComma) {
+				a.Addrs = append(a.Addrs, netip.MustParseAddr(addr))
+			}
+			c.Networks = append(c.Networks, a)
+		}
+		return Op{PutAttached: c}, true
+	case "detach":
+		return Op{DeleteAttached: &DeleteAttached{ID: plain[0]}}, true
+	case "rollback":
+		from, _ := strconv.ParseUint(args["from"], 10, 64)
+		return Op{SetUpdateStatus: &SetUpdateStatus{ID: api.ServiceID(plain[0]), RollBackFrom: from, Status: &swarm.UpdateStatus{Message: "rolled back"}}}, true
 	case "network":
 	default:
 		return Op{}, false
 	}
 	n := &api.Network{ID: api.NetworkID(plain[0]), Spec: api.NetworkSpec{Annotations: named(1)}}
 	for i, subnet := range plain[2:] {
-		n.IPAM.Configs = append(n.IPAM.Configs, swarm.IPAMConfig{Subnet: subnet})
+		n.IPAM.Configs = append(n.IPAM.Configs, swarm.IPAMConfig{Subnet: subnet, Range: args["range"], Gateway: args["gateway"]})
 		id, _ := strconv.ParseUint(args["vxlan"], 10, 32)
 		n.VXLAN = append(n.VXLAN, uint32(id)+uint32(i))
 	}
+	n.Spec.Attachable, n.Spec.Ingress = args["attachable"] == "yes", args["ingress"] == "yes"
 	if args["asked"] == "yes" {
 		n.Spec.IPAMOptions = &n.IPAM
 		n.Spec.DriverConfiguration = &swarm.Driver{Options: map[string]string{api.OptionVXLAN: args["vxlan"]}}
 	}
 	return Op{CreateNetwork: n}, true
+}
+
+// putOnNetworks reads network=a,b vip=no publish=8080:80/udp,0:53 host=9090:90
+// and what the service had before, where the version says that there is one.
+func putOnNetworks(t *testing.T, s *api.Service, args map[string]string) {
+	for _, id := range strings.FieldsFunc(args["network"], isComma) {
+		s.Spec.TaskTemplate.Networks = append(s.Spec.TaskTemplate.Networks, swarm.NetworkAttachmentConfig{Target: id})
+	}
+	e := &swarm.EndpointSpec{}
+	if args["vip"] == "no" {
+		e.Mode = swarm.ResolutionModeDNSRR
+	}
+	for mode, list := range map[swarm.PortConfigPublishMode]string{"ingress": args["publish"], "host": args["host"]} {
+		for _, text := range strings.FieldsFunc(list, isComma) {
+			numbers, protocol, _ := strings.Cut(text, "/")
+			p := swarm.PortConfig{PublishMode: mode, Protocol: swarm.PortConfigProtocol(protocol)}
+			if _, err := fmt.Sscanf(numbers, "%d:%d", &p.PublishedPort, &p.TargetPort); err != nil {
+				t.Fatal(text, err)
+			}
+			e.Ports = append(e.Ports, p)
+		}
+	}
+	if e.Mode != "" || e.Ports != nil {
+		s.Spec.EndpointSpec = e
+	}
+	if image := args["rollback-to"]; image != "" {
+		spec := s.Spec
+		spec.EndpointSpec = &swarm.EndpointSpec{Ports: []swarm.PortConfig{{PublishMode: "ingress", PublishedPort: 8080, TargetPort: 80}}}
+		spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{Image: image}
+		s.PreviousSpec = &spec
+	}
+}
+
+func isComma(r rune) bool { return r == ',' }
+
+// tellAddresses says who has which address, number and port, and how many are left.
+func tellAddresses(out *strings.Builder, v *View) {
+	for n := range v.Nodes() {
+		fmt.Fprintf(out, "node %s number %d%s\n", n.ID, n.Number, inWords(n.Gateways))
+	}
+	for s := range v.Services() {
+		fmt.Fprintf(out, "service %s%s", s.Spec.Name, inWords(s.Endpoint.VIPs))
+		for _, p := range s.Endpoint.Ports {
+			fmt.Fprintf(out, " %s %d:%d/%s", p.PublishMode, p.PublishedPort, p.TargetPort, p.Protocol)
+		}
+		if s.UpdateStatus != nil {
+			fmt.Fprintf(out, " %q", s.UpdateStatus.Message)
+		}
+		out.WriteByte('\n')
+	}
+	for t := range v.Tasks() {
+		fmt.Fprintf(out, "task %s %s%s\n", t.ID, t.Status.State, inWords(t.Networks))
+	}
+	for c := range v.AttachedContainers() {
+		fmt.Fprintf(out, "container %s%s\n", c.Name, inWords(c.Networks))
+	}
+	for n := range v.Networks() {
+		fmt.Fprintf(out, "network %s: %d left\n", v.AddressSpace(n.ID), v.FreeAddrs(n.ID))
+	}
+}
+
+func inWords(list []api.Attachment) (text string) {
+	for _, a := range list {
+		text += fmt.Sprintf(" %s%v", a.Network, a.Addrs)
+	}
+	return text
 }
 
 func tell(out *strings.Builder, e *Event) {
@@ -199,6 +289,9 @@ func tell(out *strings.Builder, e *Event) {
 	}
 	for _, p := range e.Networks {
 		fmt.Fprintf(out, " network%s", sign(p, func(n *api.Network) any { return n.Spec.Name }))
+	}
+	for _, p := range e.Attached {
+		fmt.Fprintf(out, " container%s", sign(p, func(c *api.AttachedContainer) any { return c.Name }))
 	}
 }
 

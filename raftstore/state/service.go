@@ -29,6 +29,10 @@ func (x *tx) putService(s *api.Service) error {
 		next.Meta.CreatedAt = old.Meta.CreatedAt
 		x.chooseSpecVersion(old, &next)
 	}
+	var refused []error
+	if next.Endpoint, refused = x.endpoint(old, &next); len(refused) > 0 {
+		return refused[0]
+	}
 	next.JobStatus = x.jobStatus(old, &next)
 	x.putSpec(&next)
 	x.putServiceRow(old, &next)
@@ -110,6 +114,7 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 		return
 	}
 	next := *old
+	next.UpdateStatus = u.Status
 	if u.RollBackFrom != 0 {
 		if u.RollBackFrom != old.SpecVersion || old.PreviousSpec == nil {
 			x.stale = append(x.stale, string(u.ID))
@@ -121,12 +126,27 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 		next.PreviousSpec, next.PreviousRegistryAuth = nil, ""
 		x.chooseSpecVersion(old, &next)
 		x.putSpec(&next)
+		var missing []error
+		next.Endpoint, missing = x.endpoint(old, &next)
+		next.UpdateStatus = withErrors(u.Status, missing)
 	}
-	next.UpdateStatus = u.Status
 	next.Meta = x.meta(true, old.Meta)
 	x.putServiceRow(old, &next)
 	x.collectSpec(old.ID, old.SpecVersion)
 	x.collectSpec(old.ID, old.PreviousSpecVersion)
+}
+
+// withErrors is an update's status that also says what the service has to do
+// without.
+func withErrors(s *swarm.UpdateStatus, errs []error) *swarm.UpdateStatus {
+	if s == nil || len(errs) == 0 {
+		return s
+	}
+	next := *s
+	for _, err := range errs {
+		next.Message += "; " + err.Error()
+	}
+	return &next
 }
 
 func (x *tx) deleteService(id api.ServiceID) error {
@@ -134,6 +154,7 @@ func (x *tx) deleteService(id api.ServiceID) error {
 	if old == nil {
 		return api.Errorf(api.CodeNotFound, "service %s not found", id)
 	}
+	x.releaseEndpoint(old)
 	x.deleteRow(tableServices, old)
 	x.services = append(x.services, Pair[api.Service]{Before: old})
 	tasks := slices.Collect(x.view().ServiceTasks(id))

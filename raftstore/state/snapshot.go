@@ -25,6 +25,9 @@ type row struct {
 	Secret  *api.Secret      `cbor:"8,keyasint,omitempty"`
 	Config  *api.Config      `cbor:"9,keyasint,omitempty"`
 	Network *api.Network     `cbor:"10,keyasint,omitempty"`
+
+	Attached *api.AttachedContainer `cbor:"11,keyasint,omitempty"`
+	Space    *space                 `cbor:"12,keyasint,omitempty"`
 }
 
 // WriteTo streams the view as a snapshot: a format byte, then rows.
@@ -56,6 +59,8 @@ func (v *View) rows() iter.Seq[row] {
 		each(&ok, yield, v.Secrets(), func(s *api.Secret) row { return row{Secret: s} })
 		each(&ok, yield, v.Configs(), func(c *api.Config) row { return row{Config: c} })
 		each(&ok, yield, v.Networks(), func(n *api.Network) row { return row{Network: n} })
+		each(&ok, yield, v.AttachedContainers(), func(c *api.AttachedContainer) row { return row{Attached: c} })
+		each(&ok, yield, all[space](v, tableSpaces, byID), func(s *space) row { return row{Space: s} })
 		if ok {
 			yield(row{End: true})
 		}
@@ -92,7 +97,7 @@ func (s *State) Restore(r io.Reader) error {
 }
 
 func (s *State) load(dec *cbor.Decoder) (index uint64, err error) {
-	x := &tx{txn: s.db.Txn(true)}
+	x := &tx{txn: s.db.Txn(true), spaces: map[api.NetworkID]*space{}}
 	defer x.txn.Abort()
 	for {
 		var r row
@@ -119,7 +124,13 @@ func (s *State) load(dec *cbor.Decoder) (index uint64, err error) {
 			x.put(tableConfigs, r.Config)
 		case r.Network != nil:
 			x.put(tableNetworks, r.Network)
+		case r.Attached != nil:
+			x.put(tableAttached, r.Attached)
+		case r.Space != nil:
+			x.put(tableSpaces, r.Space)
 		case r.End:
+			x.deriveLeases()
+			x.storeSpaces()
 			x.txn.Commit()
 			return index, nil
 		default:

@@ -19,6 +19,12 @@ const (
 	tableSecrets  = "secrets"
 	tableConfigs  = "configs"
 	tableNetworks = "networks"
+	tableAttached = "attached"
+
+	// What follows is derived, or never told to anybody: see lease.go and port.go.
+	tableSpaces = "spaces"
+	tableLeases = "leases"
+	tablePorts  = "ports"
 
 	byID      = "id"
 	byName    = "name"
@@ -26,6 +32,9 @@ const (
 	byNode    = "node"
 	bySlot    = "slot"
 	byWaiting = "waiting" // tasks that the scheduler has not placed yet
+	byNumber  = "number"
+	byIngress = "ingress" // the one network that published ports use
+	byPlace   = "place"   // a node and a network
 )
 
 // index computes one index entry of an object of type T. A nil key leaves the
@@ -76,10 +85,25 @@ func nodeKey(t *api.Task) []byte {
 	return key(t.NodeID)
 }
 
+func numberKey(n *api.Node) []byte {
+	if n.Number == 0 {
+		return nil
+	}
+	return binary.BigEndian.AppendUint32(nil, n.Number)
+}
+
+func ingressKey(n *api.Network) []byte {
+	if !n.Spec.Ingress {
+		return nil
+	}
+	return []byte{0}
+}
+
 var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 	tableCluster: table(tableCluster, unique(byID, func(*api.Cluster) []byte { return []byte{0} })),
 	tableNodes: table(tableNodes,
-		unique(byID, func(n *api.Node) []byte { return key(n.ID) })),
+		unique(byID, func(n *api.Node) []byte { return key(n.ID) }),
+		many(byNumber, numberKey)),
 	tableServices: table(tableServices,
 		unique(byID, func(s *api.Service) []byte { return key(s.ID) }),
 		unique(byName, func(s *api.Service) []byte { return key(s.Spec.Name) })),
@@ -99,7 +123,18 @@ var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 		unique(byName, func(c *api.Config) []byte { return key(c.Spec.Name) })),
 	tableNetworks: table(tableNetworks,
 		unique(byID, func(n *api.Network) []byte { return key(n.ID) }),
-		unique(byName, func(n *api.Network) []byte { return key(n.Spec.Name) })),
+		unique(byName, func(n *api.Network) []byte { return key(n.Spec.Name) }),
+		many(byIngress, ingressKey)),
+	tableAttached: table(tableAttached,
+		unique(byID, func(c *api.AttachedContainer) []byte { return key(c.ID) }),
+		many(byNode, func(c *api.AttachedContainer) []byte { return key(c.NodeID) })),
+	tableSpaces: table(tableSpaces,
+		unique(byID, func(s *space) []byte { return key(s.Network) })),
+	tableLeases: table(tableLeases,
+		unique(byID, func(l *lease) []byte { return leaseKey(l.network, l.addr) }),
+		many(byPlace, (*lease).placeOf)),
+	tablePorts: table(tablePorts,
+		unique(byID, (*published).key)),
 }}
 
 func table(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {

@@ -24,6 +24,9 @@ type tx struct {
 	secrets  []Pair[api.Secret]
 	configs  []Pair[api.Config]
 	networks []Pair[api.Network]
+	attached []Pair[api.AttachedContainer]
+
+	spaces map[api.NetworkID]*space // those that the command has looked at
 }
 
 // view reads what the command has done so far.
@@ -41,16 +44,29 @@ func (x *tx) deleteRow(table string, obj any) {
 	}
 }
 
+// putTask stores a task. One that has ended gives its addresses back.
 func (x *tx) putTask(old, next *api.Task) {
+	if next.Status.State.Terminal() {
+		x.releaseTask(next)
+		next.Networks = nil
+	}
 	next.Meta = x.meta(old != nil, next.Meta)
 	x.put(tableTasks, next)
 	x.tasks = append(x.tasks, Pair[api.Task]{Before: old, After: next})
 }
 
+// putNodeRow stores a node. Its number and its gateways are kept here, whatever
+// whoever writes the node believes that they are.
 func (x *tx) putNodeRow(old, next *api.Node) {
+	next.Number, next.Gateways = 0, nil
 	if old != nil {
-		next.Meta.CreatedAt = old.Meta.CreatedAt
+		next.Meta.CreatedAt, next.Number, next.Gateways = old.Meta.CreatedAt, old.Number, old.Gateways
 	}
+	x.equip(next)
+	x.storeNode(old, next)
+}
+
+func (x *tx) storeNode(old, next *api.Node) {
 	x.put(tableNodes, next)
 	x.nodes = append(x.nodes, Pair[api.Node]{Before: old, After: next})
 }
