@@ -50,6 +50,9 @@ func (c *Cluster) inventory() string {
 	for key, g := range c.groups {
 		lines = append(lines, fmt.Sprintf("group %v refs=%d waiting=%d", key, g.refs, g.waiting))
 	}
+	for id, s := range c.supplies {
+		lines = append(lines, fmt.Sprintf("supply %s groups=%d left=%d tasks=%d lacking=%d", id, s.groups, c.left(s), s.tasks, s.lacking))
+	}
 	for id, e := range c.entries {
 		lines = append(lines, fmt.Sprintf("entry %s where=%d", id, e.where))
 	}

@@ -43,6 +43,9 @@ func (p *planner) recheckGroup(g *group) {
 		g.tally[r]++
 		g.refused[i] = r
 	}
+	if g.tally[ruleAddresses] > 0 {
+		p.starve(g)
+	}
 	if news {
 		p.refuseQueue(g)
 	}
@@ -73,6 +76,9 @@ func (c *Cluster) checkRoom(n *needs, i, ofService int32) rule {
 	}
 	if n.maxReplicas > 0 && ofService >= n.maxReplicas {
 		return ruleReplicas
+	}
+	if len(n.networks) > 0 && c.short(n, i) != nil {
+		return ruleAddresses
 	}
 	return fits
 }

@@ -25,6 +25,13 @@ type Cluster struct {
 	// those that wait, by what the next plan does with them.
 	entries map[api.TaskID]*entry
 	stages  [3]map[*group]struct{}
+	// view is the state as of the last event, of which there were so many.
+	view   *state.View
+	events int
+	// supplies are the networks that groups are on; starved the groups that are
+	// blocked for want of addresses.
+	supplies map[api.NetworkID]*supply
+	starved  map[*group]struct{}
 	// dirty are the nodes on which something may fit that did not before.
 	dirty []int32
 
@@ -42,6 +49,9 @@ func NewCluster(v *state.View) *Cluster {
 		services: map[api.ServiceID]*service{},
 		classes:  map[string]*class{},
 		entries:  map[api.TaskID]*entry{},
+		view:     v,
+		supplies: map[api.NetworkID]*supply{},
+		starved:  map[*group]struct{}{},
 	}
 	c.stages[ready], c.stages[blocked] = map[*group]struct{}{}, map[*group]struct{}{}
 	for n := range v.Nodes() {
@@ -61,10 +71,15 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 		*c = *NewCluster(e.View)
 		return
 	}
+	c.view = e.View
+	c.events++
 	for _, p := range e.Nodes {
 		if p.After != nil {
 			c.putNode(p.After)
 		}
+	}
+	if len(e.Networks) > 0 {
+		c.reconnect()
 	}
 	for _, p := range e.Tasks {
 		c.putTask(e.View, p.Before, p.After, now)
@@ -78,6 +93,7 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 
 // Pending reports whether a plan could decide anything.
 func (c *Cluster) Pending() bool {
+	c.feed()
 	return len(c.stages[ready]) > 0 || len(c.dirty) > 0 && len(c.stages[blocked]) > 0
 }
 
@@ -121,7 +137,7 @@ func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time)
 	case was && is && before.NodeID == after.NodeID:
 		if isActive(before) != isActive(after) {
 			g := c.groupOf(v, after)
-			c.activate(c.slotOf(after.NodeID), g, 1-2*boolToInt(isActive(before)))
+			c.activate(c.slotOf(after.NodeID), g, int32(1-2*boolToInt(isActive(before))))
 		}
 		return
 	case !was && !is && !isWaiting(after):
@@ -145,7 +161,7 @@ func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time)
 	}
 }
 
-func boolToInt(b bool) int32 {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}
@@ -186,6 +202,9 @@ func (c *Cluster) moveEntry(e *entry, after *api.Task) {
 	if taken == waits {
 		c.leave(e, gone)
 	}
+	if taken >= 0 {
+		c.launch(g, taken, -1)
+	}
 	e.where = gone
 	switch is := occupies(after); {
 	case is && taken >= 0 && c.slots[taken].id == after.NodeID: // as planned
@@ -210,6 +229,7 @@ func (c *Cluster) moveEntry(e *entry, after *api.Task) {
 func (c *Cluster) Withdraw(tasks ...api.TaskID) {
 	for _, id := range tasks {
 		if e := c.entries[id]; e != nil && e.where >= 0 {
+			c.launch(e.group, e.where, -1)
 			c.vacate(e.where, e.group, id, true)
 			c.wait(e)
 		}

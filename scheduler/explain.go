@@ -22,6 +22,7 @@ func Explain(v *state.View, t *api.Task) []api.NodeReason {
 	x := explainer{Cluster: c, view: v, task: t, group: c.groupOf(v, t)}
 	if occupies(t) {
 		c.vacate(c.slotOf(t.NodeID), x.group, t.ID, isActive(t))
+		c.returnAddresses(x.group, t)
 	}
 	var list []api.NodeReason
 	for n := range v.Nodes() {
@@ -71,6 +72,9 @@ func (x *explainer) reasons(n *api.Node) []api.Reason {
 	}
 	if has := x.group.service.counts[i]; needs.maxReplicas > 0 && has >= needs.maxReplicas {
 		say(ruleReplicas, fmt.Sprintf("has %s of the service, max replicas per node is %d", plural(int(has), "task"), needs.maxReplicas))
+	}
+	if s := x.short(needs, i); s != nil {
+		say(ruleAddresses, x.scarcity(s))
 	}
 	return list
 }

@@ -35,6 +35,7 @@ type group struct {
 	// refused is, while the group is blocked, why each node refuses it.
 	refused []rule
 	tally   tally
+	left    []int // while it is starved: what its networks had left
 }
 
 // service is shared by the groups of one service.
@@ -76,7 +77,9 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 		c.services[key.service] = s
 	}
 	s.groups++
-	g := &group{key: key, needs: needsOf(spec()), service: s}
+	asked := spec()
+	g := &group{key: key, needs: needsOf(asked), service: s}
+	c.connect(g, asked)
 	c.groups[key] = g
 	return g
 }
@@ -87,6 +90,7 @@ func (c *Cluster) release(g *group) {
 		return
 	}
 	c.setStage(g, idle)
+	c.disconnect(g)
 	delete(c.groups, g.key)
 	if g.service.groups--; g.service.groups == 0 {
 		delete(c.services, g.key.service)
@@ -98,6 +102,7 @@ func (c *Cluster) setStage(g *group, to stage) {
 		return
 	}
 	delete(c.stages[g.stage], g)
+	delete(c.starved, g)
 	g.stage = to
 	if to == idle {
 		g.refused = nil

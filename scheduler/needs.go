@@ -23,6 +23,7 @@ type needs struct {
 	ports       []hostPort
 	maxReplicas int32 // a node; 0: no limit
 	spread      []preference
+	networks    []*supply // that have addresses for it: see Cluster.connect
 }
 
 // fixedNeeds are those that a node meets or not, whatever runs on it.

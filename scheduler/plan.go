@@ -30,6 +30,7 @@ func (c *Cluster) Plan(now time.Time, limit int) Decision {
 
 func (c *Cluster) plan(p planner) Decision {
 	p.Cluster = c
+	p.feed()
 	p.recheck()
 	groups := inOrder(c.stages[ready])
 	p.groups = len(groups)
@@ -59,7 +60,7 @@ type planner struct {
 func (p *planner) group(g *group) {
 	p.setStage(g, idle)
 	cl := p.class(&g.needs)
-	p.groupPinned(cl, g)
+	starved := p.groupPinned(cl, g)
 	if p.groupQueue(cl, g); g.waiting == 0 {
 		return
 	}
@@ -70,12 +71,16 @@ func (p *planner) group(g *group) {
 		return
 	}
 	p.setStage(g, blocked)
+	if starved || g.tally[ruleAddresses] > 0 {
+		p.starve(g)
+	}
 }
 
-// groupPinned places the tasks that have their node, or refuses them.
-func (p *planner) groupPinned(cl *class, g *group) {
+// groupPinned places the tasks that have their node, or refuses them; starved
+// says that some were for want of addresses.
+func (p *planner) groupPinned(cl *class, g *group) (starved bool) {
 	if len(g.pinned) == 0 {
-		return
+		return false
 	}
 	g.pinned = tidy(g.pinned)
 	for _, e := range g.pinned {
@@ -88,7 +93,8 @@ func (p *planner) groupPinned(cl *class, g *group) {
 			continue
 		}
 		if r := p.check(cl, g, i, g.service.counts[i]); r != fits {
-			p.refuse([]*entry{e}, noSuitableNode(r.count(1))+": "+p.refusalOf(g, i, r), 1)
+			p.refuse([]*entry{e}, p.pinnedRefusal(g, i, r), 1)
+			starved = starved || r == ruleAddresses
 			continue
 		}
 		p.occupy(i, g, true)
@@ -97,6 +103,7 @@ func (p *planner) groupPinned(cl *class, g *group) {
 	if g.pinned != nil {
 		g.pinned = tidy(g.pinned)
 	}
+	return starved
 }
 
 // groupQueue places the tasks that may go anywhere, and refuses the rest.
@@ -127,14 +134,18 @@ func (p *planner) groupQueue(cl *class, g *group) {
 
 // placeRanked ranks all nodes for the group and places on the best until the
 // tasks, the limit or the nodes run out. It returns the tasks that are left.
+// With the last addresses of a network it matters where a task goes: then all
+// nodes are looked at anew after each.
 func (p *planner) placeRanked(cl *class, g *group, queue []*entry) []*entry {
-	root := p.candidates(cl, g, min(len(queue), p.limit))
 	for len(queue) > 0 && p.limit > 0 {
-		if _, ok := root.best(); !ok {
-			break
+		root := p.candidates(cl, g, min(len(queue), p.limit))
+		for plenty := true; plenty && len(queue) > 0 && p.limit > 0; plenty = p.plenty(&g.needs, 1) {
+			if _, ok := root.best(); !ok {
+				return queue
+			}
+			root.place(func(i int32) (uint64, bool) { return p.put(g, queue[0], i) })
+			queue = queue[1:]
 		}
-		root.place(func(i int32) (uint64, bool) { return p.put(g, queue[0], i) })
-		queue = queue[1:]
 	}
 	return queue
 }
@@ -200,6 +211,7 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 
 func (p *planner) assign(g *group, e *entry, i int32) {
 	p.leave(e, i)
+	p.launch(g, i, 1)
 	p.limit--
 	p.Assign = append(p.Assign, state.Assign{Task: e.task.ID, Node: p.slots[i].id, Generic: p.assignGeneric(i, g, e.task.ID)})
 }

@@ -20,6 +20,7 @@ import (
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		h := history{world: newWorld(t), r: r}
+		h.do("network ov 10.0.1.0/28", "network small 10.0.2.0/29")
 		for i := range rapid.IntRange(1, 4).Draw(r, "nodes") {
 			h.do(h.nodeLine(i))
 		}
@@ -57,6 +58,7 @@ func (h *history) serviceLine(i int) string {
 	for _, option := range []string{
 		"cpu=0.7", "mem=300MiB", "gpu=1", "port=80/tcp", "port=53/udp", "max=2",
 		"constraint=node.labels.zone==a", "constraint=node.role!=manager", "spread=node.labels.zone", "platform=linux/amd64",
+		"mode=dnsrr network=ov", "mode=dnsrr network=small",
 	} {
 		if rapid.IntRange(0, 3).Draw(h.r, option) == 0 {
 			line += " " + option
@@ -289,6 +291,7 @@ func TestPoolChangesNothing(t *testing.T) {
 		w := newWorld(t)
 		h := history{world: w, r: r}
 		var lines []string
+		w.do("network ov 10.1.0.0/16", "network small 10.0.0.0/"+rapid.SampledFrom([]string{"24", "27"}).Draw(r, "small"))
 		for i := range 40 {
 			lines = append(lines, h.nodeLine(i))
 		}

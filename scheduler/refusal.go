@@ -29,13 +29,13 @@ const maxNamed = 5
 
 // refusal is the text for a group that is blocked, for all its tasks the same.
 func (c *Cluster) refusal(g *group) string {
-	text, nodes := g.tally.text()
+	text, nodes := g.tally.text(func(r rule, n int) string { return c.countOf(g, r, n) })
 	if nodes == 0 || nodes > maxNamed {
 		return text
 	}
 	named := make([]int32, 0, maxNamed)
 	for i, r := range g.refused {
-		if r != absent {
+		if r != absent && r != ruleAddresses {
 			named = append(named, int32(i))
 		}
 	}
@@ -46,6 +46,23 @@ func (c *Cluster) refusal(g *group) string {
 		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, g.refused[i])
 	}
 	return text
+}
+
+// pinnedRefusal is the text for a task that has node i and is refused there.
+func (c *Cluster) pinnedRefusal(g *group, i int32, r rule) string {
+	text := noSuitableNode(c.countOf(g, r, 1))
+	if r == ruleAddresses {
+		return text
+	}
+	return text + ": " + c.refusalOf(g, i, r)
+}
+
+// countOf says what the rule means for the group on n nodes.
+func (c *Cluster) countOf(g *group, r rule, n int) string {
+	if r == ruleAddresses {
+		return c.noAddress(g)
+	}
+	return r.count(n)
 }
 
 // refusalOf is why node i refuses the group.
@@ -123,7 +140,7 @@ func toldOf(t *api.Task) string { return strings.TrimSuffix(t.Status.Err, seeExp
 
 // text is the short text of a refusal, the rules that refused most nodes
 // first, and how many nodes refused.
-func (t *tally) text() (text string, nodes int) {
+func (t *tally) text(count func(rule, int) string) (text string, nodes int) {
 	var failed []rule
 	for r := fits + 1; r < absent; r++ {
 		if t[r] > 0 {
@@ -132,7 +149,7 @@ func (t *tally) text() (text string, nodes int) {
 		}
 	}
 	slices.SortStableFunc(failed, func(a, b rule) int { return cmp.Compare(t[b], t[a]) })
-	return noSuitableNode(joined(failed, func(r rule) string { return r.count(t[r]) }, "; ")), nodes
+	return noSuitableNode(joined(failed, func(r rule) string { return count(r, t[r]) }, "; ")), nodes
 }
 
 func noSuitableNode(why string) string {

@@ -17,7 +17,8 @@ const (
 	ruleResources
 	rulePorts
 	ruleReplicas
-	absent // no node of the cluster: counts nowhere
+	ruleAddresses // not the node's fault: Cluster.noAddress has the words
+	absent        // no node of the cluster: counts nowhere
 	ruleCount
 )
 
@@ -28,6 +29,7 @@ type tally [ruleCount]int
 var ruleNames = [ruleCount]string{
 	ruleAvailable: "availability", ruleEngine: "engine", ruleConstraints: "constraints", rulePlatform: "platform", rulePlugin: "plugins",
 	ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
+	ruleAddresses: "addresses",
 }
 
 // count says what the rule means on n nodes, in the words of Docker Swarm.

@@ -68,6 +68,9 @@ func (c *Cluster) putNode(n *api.Node) {
 	old := s.node
 	s.node = n
 	if old != nil && samePlace(old, n) {
+		if len(old.Gateways) < len(n.Gateways) && len(c.starved) > 0 {
+			c.touch(i) // the last address of a network may do now
+		}
 		return
 	}
 	s.genericAll = amounts(n.Description.Resources.GenericResources)

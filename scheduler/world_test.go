@@ -23,6 +23,8 @@ import (
 //	rmnode h1
 //	service web constraint=node.labels.zone==a cpu=0.5 mem=512MiB gpu=1 wants.ssd=2 port=8080/udp max=2
 //	     spread=node.labels.zone platform=linux/amd64 volume=nfs log=fluentd
+//	network ov 10.0.1.0/29 (ingress for the ingress network; rmnetwork ov); then service web network=ov publish=80
+//	attached c1 h1 ov; rmattached c1
 //	tasks web 1-5 on=h1 state=running desired=shutdown id=web.other
 //	report web.1 failed
 //	desire web.1 shutdown
@@ -98,6 +100,19 @@ func (w *world) parse(f []string) []state.Op {
 		return []state.Op{{PutService: s}}
 	case "rmservice":
 		return []state.Op{{DeleteService: &state.DeleteService{ID: api.ServiceID(f[1])}}}
+	case "network":
+		n := &api.Network{ID: api.NetworkID(f[1])}
+		n.Spec.Name, n.Spec.Attachable, n.Spec.Ingress = f[1], true, f[1] == "ingress"
+		for _, subnet := range f[2:] {
+			n.IPAM.Configs = append(n.IPAM.Configs, swarm.IPAMConfig{Subnet: subnet})
+		}
+		return []state.Op{{CreateNetwork: n}}
+	case "rmnetwork":
+		return []state.Op{{DeleteNetwork: &state.DeleteNetwork{ID: api.NetworkID(f[1])}}}
+	case "attached":
+		return []state.Op{{PutAttached: &api.AttachedContainer{ID: f[1], Name: f[1], NodeID: api.NodeID(f[2]), Networks: []api.Attachment{{Network: api.NetworkID(f[3])}}}}}
+	case "rmattached":
+		return []state.Op{{DeleteAttached: &state.DeleteAttached{ID: f[1]}}}
 	case "tasks":
 		return []state.Op{{CreateTasks: w.tasks(f[1], f[2], f[3:])}}
 	case "report":
@@ -229,6 +244,14 @@ func (w *world) serviceOption(s *api.ServiceSpec, k, v string) {
 		port, protocol, _ := strings.Cut(v, "/")
 		s.EndpointSpec.Ports = append(s.EndpointSpec.Ports, swarm.PortConfig{
 			TargetPort: 80, PublishedPort: uint32(w.number(port)), Protocol: swarm.PortConfigProtocol(protocol), PublishMode: swarm.PortConfigPublishModeHost,
+		})
+	case "network":
+		t.Networks = append(t.Networks, swarm.NetworkAttachmentConfig{Target: v})
+	case "mode":
+		s.EndpointSpec.Mode = swarm.ResolutionMode(v)
+	case "publish":
+		s.EndpointSpec.Ports = append(s.EndpointSpec.Ports, swarm.PortConfig{
+			TargetPort: 80, PublishedPort: uint32(w.number(v)), PublishMode: swarm.PortConfigPublishModeIngress,
 		})
 	case "volume":
 		t.ContainerSpec.Mounts = append(t.ContainerSpec.Mounts, mount.Mount{
