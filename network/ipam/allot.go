@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"crypto/sha256"
 	"iter"
 	"net/netip"
 	"slices"
@@ -15,11 +16,13 @@ import (
 // The identifiers of VXLAN have 24 bits. Docker Swarm counts from 4097 on and
 // has its ingress network under 4096.
 const (
-	firstVXLAN = 4097
-	lastVXLAN  = 1<<24 - 1
+	ingressVXLAN = 4096
+	firstVXLAN   = 4097
+	lastVXLAN    = 1<<24 - 1
 )
 
-// Taken is what networks have already.
+// Taken is what networks have already, and where a network must not be besides:
+// the subnets that hosts use themselves.
 type Taken struct {
 	Subnets []netip.Prefix
 	VXLAN   []uint32
@@ -49,13 +52,6 @@ func (p Pool) Allot(n *api.Network, taken Taken) error {
 		n.IPAM.Driver = n.Spec.IPAMOptions.Driver
 	}
 	n.IPAM.Configs = nil
-	if len(asked) == 0 {
-		subnet, err := p.next(taken.Subnets)
-		if err != nil {
-			return err
-		}
-		asked = []swarm.IPAMConfig{{Subnet: subnet.String()}}
-	}
 	for _, c := range asked {
 		config, err := complete(c)
 		if err != nil {
@@ -63,9 +59,64 @@ func (p Pool) Allot(n *api.Network, taken Taken) error {
 		}
 		n.IPAM.Configs = append(n.IPAM.Configs, config)
 	}
+	if err := p.fill(n, taken.Subnets); err != nil {
+		return err
+	}
 	var err error
 	n.VXLAN, err = identifiers(n, taken.VXLAN)
 	return err
+}
+
+// fill gives a network a subnet of each family that it is to have and that
+// nobody gave it. They come after those that were asked for.
+func (p Pool) fill(n *api.Network, taken []netip.Prefix) error {
+	has4, has6 := families(n)
+	if has6 && !n.Spec.IPv6Enabled {
+		return api.Errorf(api.CodeInvalid, "network %s has an IPv6 subnet, and IPv6 is not enabled: give --ipv6 too", n.Spec.Name)
+	}
+	add := func(subnet netip.Prefix) error {
+		config, err := complete(swarm.IPAMConfig{Subnet: subnet.String()})
+		n.IPAM.Configs = append(n.IPAM.Configs, config)
+		return err
+	}
+	if !has4 {
+		subnet, err := p.next(n.Spec.Ingress, taken)
+		if err != nil {
+			return err
+		}
+		if err := add(subnet); err != nil {
+			return err
+		}
+	}
+	if n.Spec.IPv6Enabled && !has6 {
+		return add(unique(n.ID, taken))
+	}
+	return nil
+}
+
+func families(n *api.Network) (has4, has6 bool) {
+	for _, c := range n.IPAM.Configs {
+		if s, err := netip.ParsePrefix(c.Subnet); err == nil {
+			has4, has6 = has4 || s.Addr().Is4(), has6 || s.Addr().Is6()
+		}
+	}
+	return has4, has6
+}
+
+// unique is an IPv6 subnet that nobody else in the world is likely to have: a
+// unique local one (RFC 4193) whose global and subnet IDs come from the
+// network's, which is random.
+func unique(id api.NetworkID, taken []netip.Prefix) netip.Prefix {
+	const local, bits = 0xfd, 64
+	for again := byte(0); ; again++ {
+		digest := sha256.Sum256(append([]byte(id), again))
+		a := [16]byte{local}
+		copy(a[1:bits/8], digest[:])
+		subnet := netip.PrefixFrom(netip.AddrFrom16(a), bits)
+		if !slices.ContainsFunc(taken, subnet.Overlaps) {
+			return subnet
+		}
+	}
 }
 
 // complete checks one subnet and gives it a gateway where it has none.
@@ -76,10 +127,10 @@ func complete(c swarm.IPAMConfig) (swarm.IPAMConfig, error) {
 		return c, api.Errorf(api.CodeInvalid, "ipam configuration: a range or a gateway is of no use without the subnet that it is in")
 	case err != nil:
 		return c, api.Errorf(api.CodeInvalid, "Invalid subnet %[1]s : invalid CIDR address: %[1]s", c.Subnet)
-	case !subnet.Addr().Is4():
-		return c, api.Errorf(api.CodeUnsupported, "not supported yet: IPv6 subnets (%s) in networks that span hosts", c.Subnet)
-	case subnet.Bits() > 30:
-		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s has no room for a gateway and a container: use /30 or larger", c.Subnet)
+	case subnet.Addr().Is4In6():
+		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s is IPv4 in the clothes of IPv6: give it as IPv4", c.Subnet)
+	case subnet.Bits() > subnet.Addr().BitLen()-2:
+		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s has no room for a gateway and a container: use /%d or larger", c.Subnet, subnet.Addr().BitLen()-2)
 	}
 	subnet = subnet.Masked()
 	c.Subnet = subnet.String()
@@ -111,9 +162,9 @@ func firstHost(subnet, part netip.Prefix) netip.Addr {
 }
 
 // usable reports whether a host may have an address: neither the subnet's own
-// nor the one for all of its hosts.
+// nor, in IPv4, the one for all of its hosts.
 func usable(subnet netip.Prefix, a netip.Addr) bool {
-	return a.Is4() && subnet.Contains(a) && a != subnet.Addr() && a != addr(last(subnet))
+	return subnet.Contains(a) && a != subnet.Addr() && (a.Is6() || a != addr(last(subnet)))
 }
 
 // identifiers are the VXLAN identifiers of a network, one a subnet: those that
@@ -124,6 +175,9 @@ func identifiers(n *api.Network, taken []uint32) ([]uint32, error) {
 	}
 	taken = slices.Sorted(slices.Values(taken))
 	ids, next := make([]uint32, 0, len(n.IPAM.Configs)), uint32(firstVXLAN)
+	if n.Spec.Ingress {
+		next = ingressVXLAN
+	}
 	for range n.IPAM.Configs {
 		for _, t := range taken {
 			if t == next {

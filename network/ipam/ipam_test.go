@@ -141,7 +141,9 @@ func TestWhatIsAskedFor(t *testing.T) {
 		{"10.9.0.0/24,10.8.0.0/25", "", `ipam configuration: invalid range 10.8.0.0/25: it is no part of subnet 10.9.0.0/24`},
 		{"10.9.0.0/24,10.9.0.0/16", "", `ipam configuration: invalid range 10.9.0.0/16: it is no part of subnet 10.9.0.0/24`},
 		{"10.9.0.0/31", "", `ipam configuration: subnet 10.9.0.0/31 has no room for a gateway and a container: use /30 or larger`},
-		{"fd00::/64", "", `not supported yet: IPv6 subnets (fd00::/64) in networks that span hosts`},
+		{"fd00::/64", "", `network  has an IPv6 subnet, and IPv6 is not enabled: give --ipv6 too`},
+		{"fd00::/127", "", `ipam configuration: subnet fd00::/127 has no room for a gateway and a container: use /126 or larger`},
+		{"::ffff:10.9.0.0/120", "", `ipam configuration: subnet ::ffff:10.9.0.0/120 is IPv4 in the clothes of IPv6: give it as IPv4`},
 		{"", "x", `invalid vxlan id value "x" passed: give a number from 1 to 16777215`},
 		{"", "16777216", `invalid vxlan id value "16777216" passed: give a number from 1 to 16777215`},
 		{"", "5,5", `VXLAN id 5 is given twice: every subnet needs its own`},
@@ -203,5 +205,78 @@ func TestThePoolAtTheEndOfAllAddresses(t *testing.T) {
 	const want = "no address space is left for a network: every subnet of /26 in 255.255.255.0/24 is taken; give one with --subnet, or remove networks that nobody uses"
 	if err == nil || err.Error() != want {
 		t.Error(err)
+	}
+}
+
+// The ingress network has the first subnet and identifier, which others leave
+// to it, or the next that are free.
+func TestTheIngressNetworkComesFirst(t *testing.T) {
+	taken := ipam.Taken{}
+	for _, want := range []string{"10.0.0.0/24 [4096]", "10.0.1.0/24 [4097]"} {
+		n := &api.Network{Spec: api.NetworkSpec{Ingress: true}}
+		if err := pool(t, "10.0.0.0/8", 24).Allot(n, taken); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(n.IPAM.Configs[0].Subnet, " ", n.VXLAN); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		taken = ipam.TakenBy(slices.Values([]*api.Network{n}))
+	}
+}
+
+// What hosts use is in no order, and overlaps with itself.
+func TestSubnetsOfHostsAreLeftOut(t *testing.T) {
+	taken := ipam.Taken{}
+	for _, p := range []string{"10.0.1.128/25", "10.0.0.0/23", "fd00::/64", "10.0.1.0/24", "10.0.3.7/32"} {
+		taken.Subnets = append(taken.Subnets, netip.MustParsePrefix(p))
+	}
+	var networks []*api.Network
+	for _, want := range []string{"10.0.2.0/24", "10.0.4.0/24"} {
+		n := &api.Network{}
+		all := taken
+		all.Subnets = append(slices.Clone(taken.Subnets), ipam.TakenBy(slices.Values(networks)).Subnets...)
+		if err := pool(t, "10.0.0.0/8", 24).Allot(n, all); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.IPAM.Configs[0].Subnet; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		networks = append(networks, n)
+	}
+}
+
+func TestANetworkWithIPv6HasBothFamilies(t *testing.T) {
+	p := pool(t, "10.0.0.0/8", 24)
+	subnets := func(id api.NetworkID, taken ipam.Taken, asked ...swarm.IPAMConfig) (out []string) {
+		n := &api.Network{ID: id}
+		n.Spec.IPv6Enabled = true
+		n.Spec.IPAMOptions = &swarm.IPAMOptions{Configs: asked}
+		if err := p.Allot(n, taken); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range n.IPAM.Configs {
+			out = append(out, c.Subnet+" "+c.Gateway)
+		}
+		if len(n.VXLAN) != len(out) {
+			t.Errorf("%d identifiers for %d subnets", len(n.VXLAN), len(out))
+		}
+		return out
+	}
+	if got, want := subnets("n1", ipam.Taken{}, swarm.IPAMConfig{Subnet: "fd00:1::/64"}), []string{"fd00:1::/64 fd00:1::1", "10.0.1.0/24 10.0.1.1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := subnets("n1", ipam.Taken{}, swarm.IPAMConfig{Subnet: "10.9.0.0/24"}, swarm.IPAMConfig{Subnet: "fd00:1::/64", Gateway: "fd00:1::7"}), []string{"10.9.0.0/24 10.9.0.1", "fd00:1::/64 fd00:1::7"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	own := func(id api.NetworkID, taken ...netip.Prefix) netip.Prefix {
+		text, _, _ := strings.Cut(subnets(id, ipam.Taken{Subnets: taken})[1], " ")
+		return netip.MustParsePrefix(text)
+	}
+	a, b := own("n1"), own("n2")
+	if a != own("n1") || a == b || a.Bits() != 64 || !netip.MustParsePrefix("fd00::/8").Contains(a.Addr()) {
+		t.Errorf("networks got %s and %s", a, b)
+	}
+	if c := own("n1", a); c.Overlaps(a) {
+		t.Errorf("%s is taken and was given again", c)
 	}
 }

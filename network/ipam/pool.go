@@ -43,8 +43,11 @@ func NewPool(ranges []string, bits uint32) (Pool, error) {
 
 // next returns the first subnet of the pool that overlaps with nothing taken.
 // The very first one is left to the ingress network, as in Docker Swarm.
-func (p Pool) next(taken []netip.Prefix) (netip.Prefix, error) {
-	taken = append(slices.Clone(taken), netip.PrefixFrom(p.ranges[0].Addr(), p.bits))
+func (p Pool) next(ingress bool, taken []netip.Prefix) (netip.Prefix, error) {
+	taken = slices.Clone(taken)
+	if !ingress {
+		taken = append(taken, netip.PrefixFrom(p.ranges[0].Addr(), p.bits))
+	}
 	slices.SortFunc(taken, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	for _, r := range p.ranges {
 		if s, ok := firstFree(r, p.bits, taken); ok {
