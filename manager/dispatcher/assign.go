@@ -21,6 +21,9 @@ type told struct {
 	// specs has the specs of those tasks. One without tasks counts as not
 	// told: the node is free to forget it.
 	specs map[specKey]*toldSpec
+	// stops is set when the node is told to stop a task that others may be
+	// connected to: it waits for the word that they are not.
+	stops bool
 }
 
 // toldSpec is a spec as it was told last.
@@ -31,8 +34,9 @@ type toldSpec struct {
 }
 
 type toldTask struct {
-	desired api.TaskState
-	spec    specKey
+	desired   api.TaskState
+	spec      specKey
+	networked bool
 }
 
 type specKey struct {
@@ -50,6 +54,7 @@ func (k *told) full(v *state.View) ([]*wire.Assignments, error) {
 	for t := range v.NodeTasks(k.node) {
 		b.look(t.ID)
 	}
+	k.stops = true // it may run what is not in the set
 	return b.messages()
 }
 
@@ -94,6 +99,7 @@ func (b *builder) look(id api.TaskID) {
 	if t == nil || t.NodeID != b.told.node {
 		if known {
 			b.told.forget(id, was)
+			b.told.stops = b.told.stops || was.networked
 			b.last.Removed = append(b.last.Removed, string(id))
 		}
 		return
@@ -107,7 +113,9 @@ func (b *builder) look(id api.TaskID) {
 		return
 	}
 	key := specKey{t.ServiceID, t.SpecVersion}
-	b.told.tasks[id] = toldTask{desired: t.Desired, spec: key}
+	networked := len(t.Networks) > 0
+	b.told.tasks[id] = toldTask{desired: t.Desired, spec: key, networked: networked}
+	b.told.stops = b.told.stops || networked && !t.Wanted()
 	if !known {
 		b.needSpec(t, key)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -303,6 +304,29 @@ func TestTunnelThatNobodyDials(t *testing.T) {
 		start := time.Now()
 		if _, err := r.d.OpenTunnel(t.Context(), "n1"); !errors.Is(err, api.ErrUnavailable) || time.Since(start) != tunnelTimeout {
 			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
+}
+
+func TestPortsThatANodeDoesNotAnswerAreWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		many := map[string]string{}
+		for i := range 200 {
+			many[fmt.Sprintf("%d/tcp", i)] = strings.Repeat("x", 10<<10)
+		}
+		for _, c := range []struct {
+			said map[string]string
+			kept int
+		}{{map[string]string{"80/tcp": "taken"}, 1}, {many, maxProblems}, {nil, 0}} {
+			w.send(&wire.FromNode{Message: &wire.FromNode_PortProblems{PortProblems: &wire.PortProblems{Why: c.said}}})
+			time.Sleep(time.Second)
+			got := s.View().Node("n1").PortProblems
+			if len(got) != c.kept || c.kept == 1 && got["80/tcp"] != "taken" || len(got["0/tcp"]) > maxText+3 {
+				t.Errorf("%d problems are kept, want %d", len(got), c.kept)
+			}
 		}
 	})
 }

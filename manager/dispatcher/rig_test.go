@@ -2,10 +2,12 @@ package dispatcher
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
@@ -116,6 +119,7 @@ type rig struct {
 	t     *testing.T
 	store *fakeStore
 	d     *Dispatcher
+	conn  *grpc.ClientConn
 	dial  func() wire.DispatcherClient
 }
 
@@ -127,20 +131,24 @@ func peerFromMetadata(ctx context.Context) (api.NodeID, swarm.NodeRole, error) {
 	return "", "", api.Errorf(api.CodeForbidden, "no certificate")
 }
 
-func newRig(t *testing.T, store *fakeStore) *rig {
+func newRig(t *testing.T, store *fakeStore) *rig { return newRigOf(t, store, "m1") }
+
+// newRigOf is a dispatcher on one manager of several.
+func newRigOf(t *testing.T, store Store, id api.NodeID) *rig {
 	t.Helper()
-	d, err := New(Config{NodeID: "m1", Store: store, Peer: peerFromMetadata, Log: slog.New(slog.DiscardHandler)})
+	d, err := New(Config{NodeID: id, Store: store, Peer: peerFromMetadata, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := bufconn.Listen(1 << 16)
 	srv := grpc.NewServer()
 	wire.RegisterDispatcherServer(srv, d)
+	wire.RegisterManagersServer(srv, &managersEnd{d: d})
 	go func() { _ = srv.Serve(l) }()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	cc, err := grpc.NewClient("passthrough:///m1",
+	cc, err := grpc.NewClient("passthrough:///"+string(id),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -152,7 +160,8 @@ func newRig(t *testing.T, store *fakeStore) *rig {
 		_ = cc.Close()
 		srv.Stop()
 	})
-	return &rig{t: t, store: store, d: d, dial: func() wire.DispatcherClient { return wire.NewDispatcherClient(cc) }}
+	fake, _ := store.(*fakeStore)
+	return &rig{t: t, store: fake, d: d, conn: cc, dial: func() wire.DispatcherClient { return wire.NewDispatcherClient(cc) }}
 }
 
 // worker is a node's end of a session.
@@ -165,6 +174,15 @@ type worker struct {
 	beats  chan struct{} // closed to fall silent
 	queue  chan *wire.FromManager
 	err    error
+
+	sending sync.Mutex
+	mu      sync.Mutex
+	fabric  *fabric.Set // what it was told of the networks
+	parts   []*wire.Fabric
+	cleared uint64
+	works   bool // it applies what it is told
+	// log has, in their order, what the node was told of the fabric, of tasks and of clearance.
+	log []string
 }
 
 func (r *rig) open(id api.NodeID) *worker {
@@ -174,7 +192,7 @@ func (r *rig) open(id api.NodeID) *worker {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w := &worker{t: r.t, rig: r, id: id, stream: stream, cancel: cancel, queue: make(chan *wire.FromManager, 1000)}
+	w := &worker{t: r.t, rig: r, id: id, stream: stream, cancel: cancel, queue: make(chan *wire.FromManager, 1000), fabric: fabric.NewSet()}
 	r.t.Cleanup(cancel)
 	w.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: &wire.Hello{DescriptionJson: []byte(`{"Hostname":"` + string(id) + `"}`), AdvertiseAddr: "10.0.0.9"}}})
 	go func() {
@@ -185,7 +203,9 @@ func (r *rig) open(id api.NodeID) *worker {
 				w.err = wire.FromStatus(err)
 				return
 			}
-			w.queue <- m
+			if !w.hears(m) {
+				w.queue <- m
+			}
 		}
 	}()
 	return w
@@ -193,9 +213,115 @@ func (r *rig) open(id api.NodeID) *worker {
 
 func (w *worker) send(m *wire.FromNode) {
 	w.t.Helper()
+	w.sending.Lock()
+	defer w.sending.Unlock()
 	if err := w.stream.Send(m); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// hears takes what is about networks.
+func (w *worker) hears(m *wire.FromManager) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch m := m.GetMessage().(type) {
+	case *wire.FromManager_Fabric:
+		if w.parts = append(w.parts, m.Fabric); m.Fabric.More {
+			return true
+		}
+		u, err := wire.DecodeFabric(w.parts)
+		if err != nil {
+			w.t.Error(err)
+			return true
+		}
+		w.parts = nil
+		w.log = append(w.log, fmt.Sprint("fabric ", u.Index))
+		w.fabric.Apply(u)
+		if w.works {
+			w.acks()
+		}
+		return true
+	case *wire.FromManager_Cleared:
+		w.cleared = m.Cleared.Index
+		w.log = append(w.log, fmt.Sprint("cleared ", m.Cleared.Index))
+		return true
+	case *wire.FromManager_Assignments:
+		w.log = append(w.log, fmt.Sprint("assignments ", m.Assignments.Index))
+		w.knows(m.Assignments.Tasks)
+	}
+	return false
+}
+
+// knows fails where a task comes before what the fabric says of it.
+func (w *worker) knows(tasks []*wire.Task) {
+	for _, task := range tasks {
+		if len(task.Networks) == 0 {
+			continue
+		}
+		switch e := w.fabric.Endpoints[task.Id]; {
+		case e == nil:
+			w.t.Errorf("node %s is given task %s, which it does not know the addresses of", w.id, task.Id)
+		case api.TaskState(task.Desired) > api.TaskComplete && e.State != fabric.Silent:
+			w.t.Errorf("node %s is told to stop task %s, which is in the balancers", w.id, task.Id)
+		}
+	}
+}
+
+// acks says that all is applied.
+func (w *worker) acks() {
+	index := w.fabric.Index
+	go func() { // the node hears while it speaks
+		w.sending.Lock()
+		defer w.sending.Unlock()
+		_ = w.stream.Send(&wire.FromNode{Message: &wire.FromNode_FabricApplied{FabricApplied: &wire.FabricApplied{Index: index}}})
+	}()
+}
+
+// applies says whether the node applies what it is told.
+func (w *worker) applies(does bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.works = does; does {
+		w.acks()
+	}
+}
+
+// told returns, and forgets, what it was told of the fabric, of tasks and of clearance.
+func (w *worker) told() []string {
+	soon()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	log := w.log
+	w.log = nil
+	return log
+}
+
+// soon is when all nodes have been told: a change may wait for a moment.
+func soon() {
+	time.Sleep(time.Millisecond)
+	synctest.Wait()
+}
+
+func (w *worker) clearedUpTo() uint64 {
+	soon()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cleared
+}
+
+// managersEnd is the leader's end of Managers.Applied.
+type managersEnd struct {
+	wire.UnimplementedManagersServer
+	d *Dispatcher
+}
+
+// Applied implements wire.ManagersServer.
+func (m *managersEnd) Applied(stream wire.Managers_AppliedServer) error {
+	id, _, err := peerFromMetadata(stream.Context())
+	if err != nil {
+		return err
+	}
+	return wire.ToStatus(m.d.ServeClearance(id, stream))
 }
 
 func (w *worker) beat() {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -32,6 +33,11 @@ type session struct {
 	// observed is what was last written, or is to be, of the node.
 	observed observed
 
+	// applied is what the node has last said that it has applied of the fabric,
+	// and spoke when, or when the session began. Guarded by Dispatcher.mu.
+	applied uint64
+	spoke   time.Time
+
 	reports reportQueue // guarded by the reporter
 	silent  int         // ticks without a word; belongs to watchSilence
 }
@@ -45,6 +51,7 @@ type pending struct {
 	info    bool // what all nodes are told has changed
 	beat    bool // answer a heartbeat
 	acked   uint64
+	cleared uint64
 	tunnels []string
 }
 
@@ -53,6 +60,7 @@ func newSession(node api.NodeID, status api.NodeStatus) *session {
 		id: status.Session, node: node,
 		pending: pending{tasks: map[api.TaskID]struct{}{}},
 		wake:    make(chan struct{}, 1), ended: make(chan struct{}),
+		spoke: time.Now(),
 	}
 	s.observed.status = status
 	return s
@@ -130,7 +138,8 @@ func (d *Dispatcher) open(ctx context.Context, node api.NodeID, hello *wire.Hell
 		return nil, api.Errorf(api.CodeInvalid, "description of node %s: %v", node, err)
 	}
 	status := api.NodeStatus{State: api.NodeReady, Addr: addrOf(ctx, hello), Session: d.cfg.NewID(), SessionManager: d.cfg.NodeID}
-	result, err := d.cfg.Store.Propose(ctx, d.command(state.Op{ObserveNode: &state.ObserveNode{ID: node, Status: &status, Description: &desc}}))
+	routes, problems := wire.Prefixes(hello.GetRoutes()), portProblems(hello.GetPortProblems())
+	result, err := d.cfg.Store.Propose(ctx, d.command(state.Op{ObserveNode: &state.ObserveNode{ID: node, Status: &status, Description: &desc, Routes: &routes, PortProblems: &problems}}))
 	if err == nil {
 		err = result.Err()
 	}
@@ -172,6 +181,7 @@ func (d *Dispatcher) drop(s *session) {
 	defer d.mu.Unlock()
 	if d.sessions[s.node] == s {
 		delete(d.sessions, s.node)
+		d.drains.look()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -19,6 +20,7 @@ type observed struct {
 	// for as long as the two differ, so a failed proposal needs no bookkeeping.
 	written     told3
 	description *api.NodeDescription // to be written
+	problems    *map[string]string   // with ports; to be written
 }
 
 // told3 is a bool that may be unknown: a proposal may fail and yet be done.
@@ -43,6 +45,30 @@ func (s *session) describe(desc *api.NodeDescription) {
 	s.observed.description = desc
 }
 
+func (s *session) troubles(m *wire.PortProblems) {
+	problems := portProblems(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed.problems = &problems
+}
+
+// maxProblems is how many ports a node may complain of.
+const maxProblems = 100
+
+// portProblems is what a node may say of published ports.
+func portProblems(m *wire.PortProblems) map[string]string {
+	out := map[string]string{}
+	for _, port := range slices.Sorted(maps.Keys(m.GetWhy())) {
+		if len(out) < maxProblems && len(port) <= maxPort {
+			out[port] = clip(m.GetWhy()[port])
+		}
+	}
+	return out
+}
+
+// maxPort is longer than any port with an address.
+const maxPort = 100
+
 // contradicted notes that the store takes the session for lost. That is in
 // order while it is, and while the store is about to be told otherwise; else
 // someone has written the node's status from an older view. NB: the node's state
@@ -60,6 +86,12 @@ func (s *session) knownLost() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.observed.lost && s.observed.written == toldLost
+}
+
+func (s *session) lost() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.observed.lost
 }
 
 // listen counts one tick: a session is lost when it was silent for limit ticks
@@ -81,17 +113,17 @@ type observation struct {
 	lost    bool
 	turned  bool // whether op tells that the session is lost, or found again
 	op      state.Op
-	desc    *api.NodeDescription
+	was     observed // of which the parts that were to be written are in op
 }
 
 func (s *session) observe() (observation, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.observed
-	if toldOf(o.lost) == o.written && o.description == nil {
+	if toldOf(o.lost) == o.written && o.description == nil && o.problems == nil {
 		return observation{}, false
 	}
-	ob := &state.ObserveNode{ID: s.node, Description: o.description, IfSession: s.id}
+	ob := &state.ObserveNode{ID: s.node, Description: o.description, PortProblems: o.problems, IfSession: s.id}
 	turned := toldOf(o.lost) != o.written
 	switch {
 	case turned && o.lost: // what that means for the node, the leader judges
@@ -101,7 +133,7 @@ func (s *session) observe() (observation, bool) {
 		status := o.status
 		ob.Status = &status
 	}
-	return observation{session: s, lost: o.lost, turned: turned, op: state.Op{ObserveNode: ob}, desc: o.description}, true
+	return observation{session: s, lost: o.lost, turned: turned, op: state.Op{ObserveNode: ob}, was: *o}, true
 }
 
 // written notes how the proposal of an observation went; forget says that
@@ -116,8 +148,11 @@ func (o *observation) written(ok bool) (forget bool) {
 			s.observed.written = toldOf(o.lost)
 		}
 	}
-	if ok && s.observed.description == o.desc {
+	if ok && s.observed.description == o.was.description {
 		s.observed.description = nil
+	}
+	if ok && s.observed.problems == o.was.problems {
+		s.observed.problems = nil
 	}
 	return ok && o.lost && s.observed.lost && !s.streaming.Load()
 }
@@ -173,6 +208,9 @@ func (d *Dispatcher) listen() []observation {
 		if o, ok := s.observe(); ok {
 			news = append(news, o)
 		}
+	}
+	if len(news) > 0 {
+		d.drains.look()
 	}
 	return news
 }

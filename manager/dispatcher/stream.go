@@ -60,6 +60,7 @@ func (d *Dispatcher) leave(s *session) {
 	known := s.knownLost()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	delete(d.drains.waits, s)
 	if d.sessions[s.node] == s && (known || standing(d.view, s) != nil) {
 		delete(d.sessions, s.node)
 	}
@@ -79,6 +80,10 @@ func (d *Dispatcher) handle(s *session, m *wire.FromNode) (done bool, err error)
 			return true, api.Errorf(api.CodeInvalid, "description of node %s: %v", s.node, err)
 		}
 		s.describe(&desc)
+	case *wire.FromNode_PortProblems:
+		s.troubles(m.PortProblems)
+	case *wire.FromNode_FabricApplied:
+		d.applied(s, m.FabricApplied.GetIndex())
 	case *wire.FromNode_Goodbye:
 		d.goodbye(s)
 		return true, nil
@@ -95,10 +100,22 @@ type sender struct {
 	stream wire.Dispatcher_SessionServer
 	told   *told
 	info   *wire.ClusterInfo
+	woven  uint64 // the last change of the fabric that was sent
+}
+
+// look returns what a session is to be told of, read in one moment: the state, what
+// all nodes are told of the cluster, and what the node lacks of the fabric of
+// that state.
+func (w *sender) look(lacks func(*loom) []*parcel) (*state.View, *sharedInfo, []*parcel) {
+	w.d.mu.Lock()
+	defer w.d.mu.Unlock()
+	news := lacks(w.d.loom)
+	w.woven = w.d.loom.seq
+	return w.d.view, w.d.shared, news
 }
 
 func (w *sender) begin() error {
-	view, shared := w.d.current()
+	view, shared, fabric := w.look((*loom).all)
 	if err := standing(view, w.s); err != nil {
 		return err
 	}
@@ -110,15 +127,19 @@ func (w *sender) begin() error {
 	if err := w.stream.Send(m); err != nil {
 		return err
 	}
+	if err := w.weave(fabric); err != nil {
+		return err
+	}
 	list, err := w.told.full(view)
 	if err != nil {
 		return err
 	}
-	return w.assign(list)
+	return w.assign(view, list)
 }
 
 // flush sends what is pending. Acknowledgements and heartbeats go first: they
-// are small, and the node waits for them.
+// are small, and the node waits for them. The fabric goes before the tasks that
+// count on it.
 func (w *sender) flush(p pending) error {
 	if p.acked > 0 {
 		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: p.acked}}}); err != nil {
@@ -135,11 +156,14 @@ func (w *sender) flush(p pending) error {
 			return err
 		}
 	}
-	view, shared := w.d.current()
+	view, shared, fabric := w.look(func(l *loom) []*parcel { return l.since(w.woven) })
 	if p.node || p.info {
 		if err := w.lookAtNode(view, shared); err != nil {
 			return err
 		}
+	}
+	if err := w.weave(fabric); err != nil {
+		return err
 	}
 	if p.resync {
 		p.tasks = w.told.everything(view)
@@ -148,14 +172,32 @@ func (w *sender) flush(p pending) error {
 	if err != nil {
 		return err
 	}
-	return w.assign(list)
+	if err := w.assign(view, list); err != nil || p.cleared == 0 {
+		return err
+	}
+	return w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Cleared{Cleared: &wire.Cleared{Index: p.cleared}}})
 }
 
-func (w *sender) assign(list []*wire.Assignments) error {
+func (w *sender) weave(list []*parcel) error {
+	for _, p := range list {
+		for _, m := range p.messages() {
+			if err := w.stream.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *sender) assign(view *state.View, list []*wire.Assignments) error {
 	for _, a := range list {
 		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: a}}); err != nil {
 			return err
 		}
+	}
+	if w.told.stops {
+		w.told.stops = false
+		w.d.awaitClearance(w.s, view.Index())
 	}
 	return nil
 }

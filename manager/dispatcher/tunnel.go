@@ -61,6 +61,15 @@ func (t *tunnels) giveUp(id string, w *dialBack) {
 // its session here. Whoever gets it closes it. It waits 10 s at most. Errors:
 // unavailable, where the node has no session here, or does not dial back.
 func (d *Dispatcher) OpenTunnel(ctx context.Context, node api.NodeID) (net.Conn, error) {
+	return d.openTunnel(ctx, node, d.cfg.NewID())
+}
+
+// OpenDaemon is OpenTunnel to the node's daemon.
+func (d *Dispatcher) OpenDaemon(ctx context.Context, node api.NodeID) (net.Conn, error) {
+	return d.openTunnel(ctx, node, wire.ToDaemon(d.cfg.NewID()))
+}
+
+func (d *Dispatcher) openTunnel(ctx context.Context, node api.NodeID, id string) (net.Conn, error) {
 	d.mu.Lock()
 	s := d.sessions[node]
 	d.mu.Unlock()
@@ -69,7 +78,6 @@ func (d *Dispatcher) OpenTunnel(ctx context.Context, node api.NodeID) (net.Conn,
 	}
 	ctx, cancel := context.WithTimeout(ctx, tunnelTimeout)
 	defer cancel()
-	id := d.cfg.NewID()
 	w := d.tunnels.expect(id, node)
 	s.mark(func(p *pending) { p.tunnels = append(p.tunnels, id) })
 	select {
