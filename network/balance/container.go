@@ -1,0 +1,185 @@
+package balance
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/network/netns"
+	"github.com/swarmctl/swarmctl/network/nft"
+)
+
+// container is a namespace that the balancer has charge of. Its file keeps the
+// namespace for as long as it is open, whatever becomes of the container.
+type container struct {
+	id       string
+	ns       *os.File
+	space    *nft.Space
+	networks []api.Attachment
+	turn     chan struct{} // one at a time works in the namespace; the rest is for whoever has its turn
+
+	closed bool
+	tables []*table
+	seen   []*network // that the tables agree with
+	ways   *ways      // that its routes agree with
+	router *router    // once it is known to be on the ingress network
+	own    [2]primary
+}
+
+// current is what the balancer wants now.
+type current func() (*fabric.Set, *plan)
+
+func open(id string, pid int, networks []api.Attachment) (*container, error) {
+	ns, err := os.Open(netns.Path(pid))
+	if err != nil {
+		return nil, fmt.Errorf("process %d of container %s: %w", pid, id, err)
+	}
+	if ours(ns) {
+		ns.Close()
+		return nil, fmt.Errorf("container %s is in the host's network: it cannot be on networks of the cluster as well", id)
+	}
+	if err := heard(ns); err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("network of container %s: %w", id, err)
+	}
+	c := &container{id: id, ns: ns, space: nft.Open(ns), networks: networks, turn: make(chan struct{}, 1), tables: []*table{{}}}
+	for _, at := range networks {
+		if nft.Of(at.Addrs, true).IsValid() {
+			c.tables = []*table{{}, {v6: true}}
+		}
+	}
+	return c, nil
+}
+
+// ours reports whether a namespace is the daemon's own: rules for containers
+// must never get there. Where the process's first thread is says nothing: it may be
+// at work in a container.
+func ours(ns *os.File) bool {
+	a, errA := ns.Stat()
+	b, errB := os.Stat("/proc/thread-self/ns/net")
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// work calls f when it is its turn, unless the container is closed by then.
+func (c *container) work(f func() error) error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if c.closed {
+		return nil
+	}
+	return f()
+}
+
+// follow makes the namespace agree with what is wanted when its turn comes,
+// which may be more than what was wanted when it was called. A trouble is about
+// the ways of replies, and no reason for others to wait.
+func (c *container) follow(now current, left nft.Left) (trouble, err error) {
+	err = c.work(func() error {
+		set, p := now()
+		if p == nil {
+			return nil // nothing is known of the cluster: what an earlier daemon has set goes on
+		}
+		if c.strange() {
+			left = nft.Strays(set)
+		}
+		v := p.of(c.networks)
+		if v.ways != nil && v.ways != c.ways {
+			trouble = c.lead(v.ways)
+		}
+		if err := c.agree(v); err != nil {
+			return err
+		}
+		fresh := c.fresh(v.networks)
+		c.seen = v.networks
+		return errors.Join(c.space.Forget(left, c.has6()), c.takeUp(fresh))
+	})
+	return trouble, err
+}
+
+func (c *container) has6() bool { return len(c.tables) > 1 }
+
+// strange reports whether nothing is known of what is in the namespace.
+func (c *container) strange() bool { return !c.tables[0].made }
+
+func (c *container) agree(v view) error {
+	var errs []error
+	for i, t := range c.tables {
+		errs = append(errs, t.agree(c.space, v, nft.Turn(c.id), c.own[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// lead sets the ways back of replies.
+func (c *container) lead(w *ways) (err error) {
+	if c.router == nil {
+		if c.router, err = openRouter(c.space.Path(), c.in(w.network)); err != nil {
+			return err
+		}
+		if err := settings(c.space.Path(), c.router.link); err != nil {
+			return err
+		}
+	}
+	for i, t := range c.tables {
+		if c.own[i], err = c.router.primary(w, t.v6); err != nil {
+			return err
+		}
+	}
+	if err := c.router.agree(c.ways, w); err != nil {
+		return err
+	}
+	c.ways = w
+	return nil
+}
+
+func (c *container) in(network api.NetworkID) []netip.Addr {
+	return fabric.In(c.networks, network).Addrs
+}
+
+// restore writes tables anew that others have touched.
+func (c *container) restore(now current) error {
+	err := c.work(func() error {
+		for _, t := range c.tables {
+			if err := t.look(c.space); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	trouble, err := c.follow(now, nil)
+	return errors.Join(trouble, err)
+}
+
+// remove takes everything out of the namespace and lets go of it.
+func (c *container) remove() error {
+	err := c.work(func() error {
+		var errs []error
+		for _, t := range c.tables {
+			b := c.space.In(t.family())
+			b.Remove()
+			errs = append(errs, b.Flush())
+		}
+		if c.router != nil {
+			errs = append(errs, c.router.clear())
+		}
+		return errors.Join(errs...)
+	})
+	c.close()
+	return err
+}
+
+func (c *container) close() {
+	_ = c.work(func() error {
+		c.closed = true
+		c.space.Close()
+		if c.router != nil {
+			c.router.h.Close()
+		}
+		return c.ns.Close()
+	})
+}

@@ -1,0 +1,518 @@
+package balance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/network/netns/sandbox"
+	"github.com/swarmctl/swarmctl/network/nft/world"
+)
+
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m.Run)) }
+
+// lan is a host with containers t1, t2 and so on, all tasks of the service web
+// at 10.0.1.2 and fd00:1::2; t1 is the caller.
+type lan struct {
+	t     *testing.T
+	b     *Balancer
+	tasks []*world.Node
+	set   *fabric.Set
+}
+
+const (
+	vip  = "10.0.1.2:80"
+	vip6 = "[fd00:1::2]:80"
+)
+
+func newLAN(t *testing.T, tasks int) *lan {
+	t.Helper()
+	b, err := New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lan{t: t, b: b}
+	host := world.New(t, "host")
+	host.Bridge("sw-net", nil, "10.0.1.254/24")
+	u := fabric.Update{
+		Networks: []*fabric.Network{netOf("net", "10.0.1.0/24", false)},
+		Services: []*fabric.Service{
+			{ID: "web", Name: "web", VIPs: []api.Attachment{at("net", "10.0.1.2", "fd00:1::2")}},
+			{ID: "idle", Name: "idle", VIPs: []api.Attachment{at("net", "10.0.1.3", "fd00:1::3")}},
+		},
+	}
+	for i := range tasks {
+		n := world.New(t, fmt.Sprint("t", i+1))
+		world.Cable(host, fmt.Sprint("v", i, "@sw-net"), n, "eth0", nil)
+		own := l.at(i)
+		n.Addresses("eth0", own.Addrs[0].String()+"/24", own.Addrs[1].String()+"/64")
+		n.Gateway("10.0.1.254")
+		n.Serve(80)
+		l.tasks = append(l.tasks, n)
+		u.Endpoints = append(u.Endpoints, task(n.Name, "web", "n1", fabric.Serving, own))
+	}
+	l.set = setOf(u)
+	l.apply()
+	for i, n := range l.tasks {
+		if err := b.Attach(n.Name, n.PID, []api.Attachment{l.at(i)}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { b.Detach(n.Name) })
+	}
+	return l
+}
+
+func (l *lan) at(i int) api.Attachment {
+	return at("net", fmt.Sprintf("10.0.1.%d", 11+i), fmt.Sprintf("fd00:1::%d", 11+i))
+}
+
+func (l *lan) apply() {
+	l.t.Helper()
+	if err := l.b.Apply(l.set, nil); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// become changes the state of tasks; an absent state is a task that is gone.
+func (l *lan) become(state fabric.EndpointState, tasks ...int) {
+	l.t.Helper()
+	u := &fabric.Update{Index: l.set.Index + 1}
+	for _, i := range tasks {
+		u.Endpoints = append(u.Endpoints, task(l.tasks[i].Name, "web", "n1", state, l.at(i)))
+	}
+	l.change(u)
+}
+
+func (l *lan) change(u *fabric.Update) {
+	l.t.Helper()
+	l.set = l.set.Clone()
+	l.set.Apply(u)
+	l.apply()
+}
+
+func (l *lan) gone(tasks ...int) {
+	l.t.Helper()
+	u := &fabric.Update{Index: l.set.Index + 1}
+	for _, i := range tasks {
+		u.Removed = append(u.Removed, l.tasks[i].Name)
+	}
+	l.change(u)
+}
+
+func (l *lan) ask(network, addr string) string {
+	l.t.Helper()
+	server, client, err := l.tasks[0].Ask(network, addr)
+	if err != nil {
+		l.t.Fatalf("%s of %s: %v", network, addr, err)
+	}
+	own := l.at(0).Addrs[0].String()
+	if strings.Contains(addr, "fd00") {
+		own = l.at(0).Addrs[1].String()
+	}
+	if client != own {
+		l.t.Errorf("%s sees the caller as %s, it is %s", server, client, own)
+	}
+	return server
+}
+
+func TestConnectionsAreSpreadEvenlyAndTheCallerIsSeen(t *testing.T) {
+	l := newLAN(t, 4)
+	for _, c := range []struct{ network, addr string }{{"tcp", vip}, {"udp", vip}, {"tcp", vip6}, {"udp", vip6}} {
+		count := map[string]int{}
+		for range 1000 {
+			count[l.ask(c.network, c.addr)]++
+		}
+		for _, n := range l.tasks { // t1 too: a service may call itself
+			if count[n.Name] < 240 || count[n.Name] > 260 {
+				t.Errorf("%s: of 1,000 connections %v, want about 250 each", c.network, count)
+				break
+			}
+		}
+	}
+}
+
+func TestCallersDoNotAllBeginWithTheSameTask(t *testing.T) {
+	l := newLAN(t, 6)
+	first := map[string]bool{}
+	for _, n := range l.tasks {
+		server, _, err := n.Ask("tcp", vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first[server] = true
+	}
+	if len(first) < 2 {
+		t.Errorf("six callers all began with %v", first)
+	}
+}
+
+func TestAServiceWithoutServingTasksRefusesAtOnce(t *testing.T) {
+	l := newLAN(t, 1)
+	for _, addr := range []string{"10.0.1.3:80", "[fd00:1::3]:80"} {
+		start := time.Now()
+		if _, _, err := l.tasks[0].Ask("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("tcp %s: %v, want a refusal", addr, err)
+		}
+		// A datagram that is refused where it is sent fails like one that may not be sent.
+		if _, _, err := l.tasks[0].Ask("udp", addr); !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EPERM) {
+			t.Errorf("udp %s: %v, want a refusal", addr, err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s: refused after %v", addr, took)
+		}
+	}
+	l.become(fabric.Starting, 0)
+	if _, _, err := l.tasks[0].Ask("tcp", vip); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("with a starting task alone: %v, want a refusal", err)
+	}
+	l.become(fabric.Serving, 0)
+	l.ask("tcp", vip)
+}
+
+func TestAnIdleConnectionStaysWhereItIs(t *testing.T) {
+	l := newLAN(t, 3)
+	c, err := l.tasks[0].Dial("tcp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	before, _, err := world.Again(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int(before[1] - '1')
+	l.become(fabric.Silent, at) // draining
+	for range 10 {
+		if s := l.ask("tcp", vip); s == before {
+			t.Errorf("%s is draining and got a new connection", s)
+		}
+	}
+	l.become(fabric.Serving, at)
+	l.become(fabric.Silent, 0, 1, 2)
+	if after, _, err := world.Again(c); err != nil || after != before {
+		t.Errorf("it was with %s and is with %s: %v", before, after, err)
+	}
+}
+
+func TestDatagramsMoveWhenTheirTaskIsGoneAndNotWhenItDrains(t *testing.T) {
+	l := newLAN(t, 2)
+	c, err := l.tasks[0].Dial("udp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	before, _, err := world.Again(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int(before[1] - '1')
+	l.become(fabric.Silent, at)
+	if s, _, err := world.Again(c); err != nil || s != before {
+		t.Errorf("while %s drains they go to %s: %v", before, s, err)
+	}
+	l.gone(at)
+	if s, _, err := world.Again(c); err != nil || s == before {
+		t.Errorf("%s is gone and they still go to %q: %v", before, s, err)
+	}
+}
+
+// What is called before there are rules is sent on as soon as there are: the
+// first lines of a program may be faster than the balancer.
+func TestCallsFromBeforeTheRulesAreAnswered(t *testing.T) {
+	l := newLAN(t, 2)
+	l.change(&fabric.Update{Index: l.set.Index + 1, Removed: []string{"web"}})
+	stream := make(chan error, 1)
+	go func() {
+		_, _, err := l.tasks[0].Ask("tcp", vip)
+		stream <- err
+	}()
+	c, err := l.tasks[0].Dial("udp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("lost")); err != nil {
+		t.Fatal(err)
+	}
+	// The first packet of the stream has gone when the kernel looks for whoever has the address.
+	for deadline := time.Now().Add(world.Patience); !strings.Contains(l.tasks[0].Run("ip", "neigh"), "10.0.1.2 "); {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody was called")
+		}
+	}
+	l.change(&fabric.Update{Index: l.set.Index + 1, Services: []*fabric.Service{
+		{ID: "web", Name: "web", VIPs: []api.Attachment{at("net", "10.0.1.2", "fd00:1::2")}},
+	}})
+	if _, _, err := world.Again(c); err != nil {
+		t.Errorf("udp: %v", err)
+	}
+	if err := <-stream; err != nil {
+		t.Errorf("tcp: %v", err)
+	}
+}
+
+func TestRulesAreSwappedUnderLoadWithoutAnError(t *testing.T) {
+	l := newLAN(t, 3)
+	var calls, failed atomic.Int64
+	var first atomic.Value
+	stop, done := make(chan struct{}), make(chan struct{}, 4)
+	for range 4 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				calls.Add(1)
+				if _, _, err := l.tasks[0].Ask("tcp", vip); err != nil {
+					failed.Add(1)
+					first.CompareAndSwap(nil, err)
+				}
+			}
+		}()
+	}
+	swaps := 0
+	for start := time.Now(); swaps < 200 || calls.Load() < 1000 && time.Since(start) < 20*time.Second; swaps += 2 {
+		l.become(fabric.Silent, swaps/2%3)
+		l.become(fabric.Serving, swaps/2%3)
+	}
+	close(stop)
+	for range 4 {
+		<-done
+	}
+	if failed.Load() > 0 || calls.Load() < 1000 {
+		t.Errorf("%d of %d calls failed over %d swaps: %v", failed.Load(), calls.Load(), swaps, first.Load())
+	}
+}
+
+func TestAPingOfAVirtualAddressIsAnswered(t *testing.T) {
+	l := newLAN(t, 2)
+	ping := func(addr string) error {
+		return l.tasks[0].Do(func() error {
+			c, err := net.Dial("ip4:icmp", addr)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(world.Patience))
+			if _, err := c.Write([]byte{8, 0, 0xf7, 0xfd, 0, 1, 0, 1}); err != nil {
+				return err
+			}
+			_, err = c.Read(make([]byte, 128))
+			return err
+		})
+	}
+	if err := ping("10.0.1.2"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatOthersFlushIsPutBack(t *testing.T) {
+	l := newLAN(t, 2)
+	l.tasks[0].Run("nft", "flush", "ruleset")
+	if _, _, err := l.tasks[0].Ask("tcp", vip); err == nil {
+		t.Fatal("the virtual address is answered without rules")
+	}
+	if err := l.b.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	l.ask("tcp", vip)
+	if err := l.b.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	l.ask("tcp", vip)
+}
+
+func TestWhatOthersFlushIsHeardOf(t *testing.T) {
+	l := newLAN(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, done := make(chan struct{}, 100), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = l.b.Watch(ctx, func() { heard <- struct{}{} })
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	waits := func() {
+		t.Helper()
+		for { // it may not listen yet
+			l.tasks[0].Run("nft", "flush", "ruleset")
+			if err := l.b.Restore(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-heard:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	waits()
+	l.tasks[1].Run("nft", "delete", "table", "ip", "swarmctl")
+	<-heard
+	if err := l.b.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	for len(heard) > 0 {
+		<-heard
+	}
+	l.become(fabric.Silent, 1) // what we change ourselves is no news
+	l.become(fabric.Serving, 1)
+	l.gone(1)
+	l.tasks[0].Run("nft", "add", "table", "ip", "theirs") // nor is what is not ours
+	l.tasks[0].Run("nft", "delete", "table", "ip", "theirs")
+	l.tasks[0].Run("nft", "delete", "table", "ip", "swarmctl")
+	<-heard
+	if n := len(heard); n != 0 {
+		t.Errorf("%d times more than somebody deleted something", n)
+	}
+}
+
+func TestADaemonThatStartsAnewTakesOver(t *testing.T) {
+	l := newLAN(t, 2)
+	c, err := l.tasks[0].Dial("tcp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if l.b, err = New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.b.Attach("t1", l.tasks[0].PID, []api.Attachment{l.at(0)}); err != nil {
+		t.Fatal(err)
+	}
+	l.ask("tcp", vip) // before anything is known, what was set goes on
+	l.apply()
+	l.ask("tcp", vip)
+	if _, _, err := world.Again(c); err != nil {
+		t.Errorf("a connection from before: %v", err)
+	}
+	if err := l.b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := l.tasks[0].Run("nft", "list", "ruleset"); strings.TrimSpace(left) != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func TestAContainerInTheHostsNetworkIsRefused(t *testing.T) {
+	b, err := New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Attach("c", os.Getpid(), nil); err == nil || !strings.Contains(err.Error(), "host's network") {
+		t.Errorf("%v", err)
+	}
+}
+
+// manyServices is 1,000 services of 10 tasks each.
+func manyServices() *fabric.Set {
+	u := fabric.Update{Networks: []*fabric.Network{netOf("net", "10.0.0.0/8", false)}}
+	for s := range 1000 {
+		id := fmt.Sprint("s", s)
+		u.Services = append(u.Services, &fabric.Service{
+			ID: api.ServiceID(id), Name: id, VIPs: []api.Attachment{at("net", fmt.Sprintf("10.1.%d.%d", s/250, s%250))},
+		})
+		for n := range 10 {
+			u.Endpoints = append(u.Endpoints, task(fmt.Sprint(id, ".", n), id, fmt.Sprint("n", n), fabric.Serving,
+				at("net", fmt.Sprintf("10.%d.%d.%d", 10+n, s/250, s%250))))
+		}
+	}
+	return setOf(u)
+}
+
+func BenchmarkLoad1000ServicesOf10(b *testing.B) {
+	n, set := world.New(b, "c"), manyServices()
+	for b.Loop() {
+		l, err := New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := l.Apply(set, nil); err != nil {
+			b.Fatal(err)
+		}
+		if err := l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")}); err != nil {
+			b.Fatal(err)
+		}
+		l.Detach("c")
+	}
+}
+
+func BenchmarkOneEndpointOf10000Changes(b *testing.B) {
+	n, set := world.New(b, "c"), manyServices()
+	l, err := New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		err = l.Apply(set, nil)
+	}
+	if err == nil {
+		err = l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		set = set.Clone()
+		e := *set.Endpoints["s500.5"]
+		e.State = fabric.Serving + fabric.Silent - e.State
+		set.Endpoints[e.ID] = &e
+		if err := l.Apply(set, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestOneEndpointOf10000IsTakenOutOfItsChainAlone(t *testing.T) {
+	n, set := world.New(t, "c"), manyServices()
+	l, err := New(Config{Self: "n1", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Apply(set, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")}); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Detach("c")
+	before := n.Run("nft", "list", "ruleset")
+	set = set.Clone()
+	delete(set.Endpoints, "s500.5")
+	if err := l.Apply(set, nil); err != nil {
+		t.Fatal(err)
+	}
+	rules := n.Run("nft", "list", "chain", "ip", "swarmctl", "vip-10.1.2.0")
+	if strings.Contains(rules, "10.15.2.0") || !strings.Contains(rules, "10.14.2.0") || !strings.Contains(rules, `comment "s500"`) {
+		t.Errorf("the chain of s500 is\n%s", rules)
+	}
+	if d := differing(before, n.Run("nft", "list", "ruleset")); d > 5 {
+		t.Errorf("%d lines of the rules are others than before", d)
+	}
+}
+
+// differing counts the lines of b that are not in a.
+func differing(a, b string) (count int) {
+	had := map[string]bool{}
+	for line := range strings.Lines(a) {
+		had[line] = true
+	}
+	for line := range strings.Lines(b) {
+		if !had[line] {
+			count++
+		}
+	}
+	return count
+}

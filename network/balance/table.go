@@ -1,0 +1,151 @@
+package balance
+
+import (
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/swarmctl/swarmctl/network/nft"
+)
+
+// table is our table for one family in one container's namespace, and what it
+// agrees with.
+type table struct {
+	v6   bool
+	made bool
+	size uint32 // chains and maps that were in it at the last look, 0 where it has changed since
+	view view
+}
+
+func (t *table) family() nftables.TableFamily {
+	if t.v6 {
+		return nftables.TableFamilyIPv6
+	}
+	return nftables.TableFamilyIPv4
+}
+
+// vips is the map from virtual addresses to the chains that answer them.
+func (t *table) vips() *nftables.Set {
+	s := &nftables.Set{Name: "vips", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+	if t.v6 {
+		s.KeyType = nftables.TypeIP6Addr
+	}
+	return s
+}
+
+// gateways is the map from the hardware addresses of hosts to their marks.
+var gateways = &nftables.Set{
+	Name: "gateways", IsMap: true, KeyType: nftables.TypeEtherAddr, DataType: nftables.TypeMark,
+	KeyByteOrder: binaryutil.BigEndian,
+}
+
+// agree makes the table agree with a view: all of it where it was not made
+// here yet, and the difference otherwise.
+func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
+	b := in.In(t.family())
+	d := nft.Dispatch{Map: t.vips(), Refuse: true, Turn: turn}
+	if (t.view.ways == nil) != (v.ways == nil) {
+		t.made = false // it has other chains then
+	}
+	if !t.made {
+		t.begin(b, v.ways != nil, own)
+		t.view = view{networks: make([]*network, len(v.networks))}
+	}
+	for i, now := range v.networks {
+		if old := t.view.networks[i]; old != now {
+			b.Apply(d, nft.Diff(old.of(t.v6), now.of(t.v6)))
+		}
+	}
+	if t.view.ways != v.ways && v.ways != nil {
+		mark(b, t.view.ways, v.ways)
+	}
+	if b.Empty() {
+		t.view = v
+		return nil
+	}
+	if err := b.Flush(); err != nil {
+		t.made = false // what is in it is not known: write all of it next time
+		return err
+	}
+	t.view, t.made, t.size = v, true, 0
+	return nil
+}
+
+// look notes whether others have taken the table away, or chains out of it.
+func (t *table) look(in *nft.Space) error {
+	size, err := in.In(t.family()).Size()
+	if err != nil || !t.made {
+		return err
+	}
+	if size == 0 || t.size != 0 && size != t.size {
+		t.made = false
+	}
+	t.size = size
+	return nil
+}
+
+// begin makes the table without any service.
+func (t *table) begin(b *nft.Batch, ingress bool, own primary) {
+	b.Reset()
+	b.Set(*t.vips())
+	b.Hook("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
+	// The kernel tracks connections only while some rule asks for it. When nobody
+	// serves any more no chain does, and connections that drain must go on.
+	b.Rule("output", "", nft.New(), b.ToKey("vips"))
+	if ingress {
+		t.replies(b, own)
+	}
+}
+
+// replies makes connections that hosts have sent here go back through the host
+// that sent them. What a host sends bears the hardware address of its gateway.
+func (t *table) replies(b *nft.Batch, own primary) {
+	b.Set(*gateways)
+	b.Hook("arriving", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
+	b.Rule("arriving", "by which host it came", nft.New(), nft.MarkBySender("gateways"))
+	b.Hook("replies", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle)
+	b.Rule("replies", "back by that host", nft.ConnMark(markBase, markMask), nft.Reply(), nft.MarkAsConnection())
+	if own.addr.IsValid() {
+		b.Hook("datagrams", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest)
+		b.Rule("datagrams", "a server answers from its first address", nft.ConnMark(markBase, markMask),
+			nft.Protocol(unix.IPPROTO_UDP), b.Source(expr.CmpOpNeq, own.ingress), b.DNAT(own.addr))
+	}
+}
+
+// primary is the address from which a container sends datagrams to clients
+// outside, where that is not the one at which they reach it: a server that is
+// bound to no address answers from there, and the answer would be of no connection.
+// So such datagrams are sent on to the primary address, within the container.
+type primary struct {
+	addr    netip.Addr   // none where it is the ingress address anyhow
+	ingress netip.Prefix // its neighbours are answered from the ingress address
+}
+
+// mark brings the map of hosts up to date.
+func mark(b *nft.Batch, old, now *ways) {
+	before, after := map[host]bool{}, map[host]bool{}
+	if old != nil {
+		for _, h := range old.hosts {
+			before[h] = true
+		}
+	}
+	for _, h := range now.hosts {
+		after[h] = true
+	}
+	b.Delete(gateways, elements(before, after)...)
+	b.Add(gateways, elements(after, before)...)
+}
+
+// elements are those of hosts in one list and not in the other.
+func elements(in, notIn map[host]bool) []nftables.SetElement {
+	var out []nftables.SetElement
+	for h := range in {
+		if !notIn[h] {
+			out = append(out, nftables.SetElement{Key: h.mac[:], Val: binaryutil.BigEndian.PutUint32(h.mark())})
+		}
+	}
+	return out
+}
