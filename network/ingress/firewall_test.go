@@ -1,0 +1,105 @@
+package ingress
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func sortedStrings(list []string) []string { return slices.Sorted(slices.Values(list)) }
+
+// rules takes what follows a script's header as rules of a list, as iptables
+// would list them.
+const engine = `-P INPUT ACCEPT
+-P FORWARD DROP
+-P OUTPUT ACCEPT
+-N DOCKER
+-N DOCKER-USER`
+
+func TestOurChainComesRightAfterTheAdministrators(t *testing.T) {
+	ours := "\n-N SWARMCTL-FORWARD\n" + strings.Join(accept("sw-i", true), "\n")
+	for _, c := range []struct {
+		name, list string
+		gate       bool
+		want       string
+	}{
+		{"a fresh engine", engine + `
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -j DOCKER`, true, `*filter
+:SWARMCTL-FORWARD - [0:0]
+-A SWARMCTL-FORWARD -o sw-i -m conntrack --ctstate DNAT -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-i -m conntrack --ctstate DNAT --ctdir REPLY -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-+ -o sw-+ -m physdev --physdev-is-bridged -j ACCEPT
+-I FORWARD 2 -j SWARMCTL-FORWARD
+-I OUTPUT 1 -o swarmctl0 -j ACCEPT
+COMMIT
+`},
+		{"all is right", engine + ours + `
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j SWARMCTL-FORWARD
+-A FORWARD -o docker0 -j DOCKER
+-A OUTPUT -o swarmctl0 -j ACCEPT`, true, ""},
+		{"an engine that has started anew has put its rules before ours", engine + ours + `
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -j SWARMCTL-FORWARD`, false, `*filter
+:SWARMCTL-FORWARD - [0:0]
+-A SWARMCTL-FORWARD -o sw-i -m conntrack --ctstate DNAT -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-i -m conntrack --ctstate DNAT --ctdir REPLY -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-+ -o sw-+ -m physdev --physdev-is-bridged -j ACCEPT
+-D FORWARD -j SWARMCTL-FORWARD
+-I FORWARD 2 -j SWARMCTL-FORWARD
+COMMIT
+`},
+		{"a reload has taken the rules of our chain", engine + `
+-N SWARMCTL-FORWARD
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j SWARMCTL-FORWARD`, false, `*filter
+:SWARMCTL-FORWARD - [0:0]
+-A SWARMCTL-FORWARD -o sw-i -m conntrack --ctstate DNAT -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-i -m conntrack --ctstate DNAT --ctdir REPLY -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-+ -o sw-+ -m physdev --physdev-is-bridged -j ACCEPT
+-D FORWARD -j SWARMCTL-FORWARD
+-I FORWARD 2 -j SWARMCTL-FORWARD
+COMMIT
+`},
+		{"without an engine the administrator's rules come first", `-P FORWARD DROP
+-A FORWARD -i eth0 -j REJECT`, false, `*filter
+:SWARMCTL-FORWARD - [0:0]
+-A SWARMCTL-FORWARD -o sw-i -m conntrack --ctstate DNAT -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-i -m conntrack --ctstate DNAT --ctdir REPLY -j ACCEPT
+-A SWARMCTL-FORWARD -i sw-+ -o sw-+ -m physdev --physdev-is-bridged -j ACCEPT
+-I FORWARD 2 -j SWARMCTL-FORWARD
+COMMIT
+`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if d := cmp.Diff(c.want, correct(strings.Split(c.list, "\n"), accept("sw-i", true), c.gate)); d != "" {
+				t.Errorf("want (-), got (+):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestNothingOfOursStaysInTheTablesOfOthers(t *testing.T) {
+	list := strings.Split(engine+`
+-N SWARMCTL-FORWARD
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j SWARMCTL-FORWARD
+-A OUTPUT -o swarmctl0 -j ACCEPT`, "\n")
+	want := `*filter
+-D FORWARD -j SWARMCTL-FORWARD
+-D OUTPUT -o swarmctl0 -j ACCEPT
+-F SWARMCTL-FORWARD
+-X SWARMCTL-FORWARD
+COMMIT
+`
+	if d := cmp.Diff(want, withdraw(list)); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+	if s := withdraw(strings.Split(engine, "\n")); s != "" {
+		t.Errorf("there is nothing of ours, and the script is %q", s)
+	}
+}
