@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
+)
+
+// Networking is what a container is made with.
+type Networking struct {
+	// Networks are in the order of the attachments.
+	Networks []Endpoint
+	// DNS is where it asks for names.
+	DNS []netip.Addr
+}
+
+// Endpoint is a container's place in one network.
+type Endpoint struct {
+	Name  string // of the network, and of its bridge in the engine
+	Addrs []netip.Addr
+	MAC   net.HardwareAddr // nil without an IPv4 address
+}
+
+// Prepare returns when a container with these attachments may be made: the
+// bridges of its networks are there and reach what the fabric had when Prepare was
+// called. The networks stay until Detach, or until Prepare fails. Its error has
+// code unavailable where ctx ended while something was still to come.
+func (a *Agent) Prepare(ctx context.Context, id string, networks []api.Attachment) (Networking, error) {
+	came := a.hold(id, networks)
+	for {
+		s, changed := a.now()
+		out, err := a.plan(s, came, networks)
+		if err == nil {
+			return out, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			a.Detach(id)
+			return Networking{}, api.Errorf(api.CodeUnavailable, "networks of %s: %v", id, err)
+		}
+		if final(err) {
+			a.Detach(id)
+			return Networking{}, fmt.Errorf("networks of %s: %w", id, err)
+		}
+	}
+}
+
+// final errors stay as they are however long one waits.
+func final(err error) bool {
+	return errors.Is(err, api.ErrConflict) || errors.Is(err, api.ErrInvalid) || errors.Is(err, api.ErrUnsupported)
+}
+
+func (a *Agent) hold(id string, networks []api.Attachment) (came int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.holds[id] = networks
+	poke(a.wake)
+	return a.came
+}
+
+func (a *Agent) now() (state, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state, a.changed
+}
+
+// plan is the networking, or what is still missing.
+func (a *Agent) plan(s state, came int, networks []api.Attachment) (Networking, error) {
+	var out Networking
+	if s.set == nil || s.came < came {
+		return out, errors.New("no manager has sent the cluster's networks yet")
+	}
+	for _, at := range networks {
+		n, gateways := s.set.Networks[at.Network], a.gateways(s, at.Network)
+		switch {
+		case n == nil:
+			return out, fmt.Errorf("network %s is not known here", at.Network)
+		case gateways == nil:
+			return out, fmt.Errorf("network %q: this node has no address in it yet", n.Name)
+		}
+		if o := a.cfg.Parts.Overlay; o != nil {
+			if err := o.Ready(n.ID); err != nil {
+				return out, err
+			}
+		}
+		out.Networks = append(out.Networks, Endpoint{Name: n.Name, Addrs: at.Addrs, MAC: mac(at.Addrs)})
+		if out.DNS == nil { // one is enough: it answers for all networks of who asks
+			out.DNS = gateways[:1]
+		}
+	}
+	return out, nil
+}
+
+// gateways are this node's addresses in a network, IPv4 first.
+func (a *Agent) gateways(s state, id api.NetworkID) []netip.Addr {
+	host := s.set.Hosts[a.cfg.Self]
+	if host == nil {
+		return nil
+	}
+	if at := fabric.In(host.Gateways, id); at != nil && len(at.Addrs) > 0 {
+		return at.Addrs
+	}
+	return nil
+}
+
+func mac(addrs []netip.Addr) net.HardwareAddr {
+	for _, addr := range addrs {
+		if addr.Is4() {
+			m := fabric.MAC(addr)
+			return m[:]
+		}
+	}
+	return nil
+}
+
+// Attach hands a container that runs to the parts: its first process shows
+// its network namespace. Call it right after its start, and for those that
+// run when the daemon starts. Before the first update nothing is touched, so that
+// what a previous daemon has set goes on until more is known.
+func (a *Agent) Attach(_ context.Context, id string, pid int, networks []api.Attachment) error {
+	a.mu.Lock()
+	a.holds[id] = networks
+	early := a.state.set == nil
+	if early {
+		a.early[id] = pid
+	}
+	a.mu.Unlock()
+	if early {
+		return nil
+	}
+	poke(a.wake)
+	return a.attach(id, pid, networks)
+}
+
+func (a *Agent) attach(id string, pid int, networks []api.Attachment) error {
+	p := a.cfg.Parts
+	if p.Overlay != nil {
+		if err := p.Overlay.Attach(id, pid, networks); err != nil {
+			return fmt.Errorf("networks of %w", err)
+		}
+	}
+	if p.Balance != nil {
+		if err := p.Balance.Attach(id, pid, networks); err != nil {
+			return fmt.Errorf("virtual addresses in container %s: %w", id, err)
+		}
+	}
+	if p.DNS != nil {
+		each(networks, p.DNS.Ready)
+	}
+	return nil
+}
+
+func each(networks []api.Attachment, f func(netip.Addr)) {
+	for _, at := range networks {
+		for _, addr := range at.Addrs {
+			f(addr)
+		}
+	}
+}
+
+// attachEarly attaches the containers that came before the first update.
+func (a *Agent) attachEarly() {
+	for id, pid := range a.takeEarly() {
+		a.mu.Lock()
+		networks, held := a.holds[id]
+		a.mu.Unlock()
+		if !held {
+			continue // it has ended meanwhile
+		}
+		if err := a.attach(id, pid, networks); err != nil {
+			a.cfg.Log.Error("a container that ran before the daemon is without virtual addresses; a new task gets them", "container", id, "err", err)
+		}
+	}
+}
+
+func (a *Agent) takeEarly() map[string]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	early := a.early
+	a.early = map[string]int{}
+	return early
+}
+
+// Detach says that a container has ended or was never made.
+func (a *Agent) Detach(id string) {
+	a.mu.Lock()
+	networks, held := a.holds[id]
+	delete(a.holds, id)
+	delete(a.early, id)
+	a.mu.Unlock()
+	if !held {
+		return
+	}
+	p := a.cfg.Parts
+	if p.Balance != nil {
+		p.Balance.Detach(id)
+	}
+	if p.Overlay != nil {
+		p.Overlay.Detach(id)
+	}
+	if p.DNS != nil {
+		each(networks, p.DNS.Unready)
+	}
+	poke(a.wake)
+}
