@@ -10,31 +10,68 @@ import (
 	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
+// lacksSpec rejects a task whose spec is not here.
+func (r *runner) lacksSpec(t *task) bool {
+	if t.spec != nil {
+		return false
+	}
+	r.report(t, report(api.TaskRejected, "rejected", fmt.Sprintf("spec %d of service %s did not come with the task", t.assigned.SpecVersion, t.assigned.ServiceID)))
+	return true
+}
+
+// prepare has the node's networks be what the container needs.
+func (r *runner) prepare(t *task) {
+	if r.lacksSpec(t) {
+		return
+	}
+	task, spec := t.assigned, t.spec
+	var n docker.Networking
+	t.joined = true
+	r.wait(t, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.CallTimeout)
+		defer cancel()
+		n, err = r.cfg.Network.Prepare(ctx, task, spec)
+		return err
+	}, func(err error) {
+		if err != nil {
+			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
+			return
+		}
+		t.networking = &n
+		r.succeeded(t)
+	})
+}
+
 func (r *runner) create(t *task) {
-	if t.spec == nil {
-		r.report(t, report(api.TaskRejected, "rejected", fmt.Sprintf("spec %d of service %s did not come with the task", t.assigned.SpecVersion, t.assigned.ServiceID)))
+	if r.lacksSpec(t) {
 		r.post(func() { r.free++ })
 		return
 	}
 	req := &docker.Request{Cluster: r.cfg.ClusterID, Node: r.node, Task: t.assigned, Spec: t.spec}
+	if t.networking != nil {
+		req.Networking = *t.networking
+	}
 	var id string
 	r.call(t, true, r.timely(func(ctx context.Context) (err error) {
 		id, err = r.cfg.Engine.Create(ctx, req)
 		return err
 	}), func(err error) {
-		switch {
-		case errors.Is(err, docker.ErrNoImage) && t.pulls == 0:
+		if errors.Is(err, docker.ErrNoImage) && t.pulls == 0 {
 			r.pull(t)
-		case err != nil:
-			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
-		default:
-			t.observe(docker.Container{ID: id, Task: t.id, State: docker.Created})
-			r.succeeded(t)
+			return
 		}
+		t.networking = nil // who creates again looks again
+		if err != nil {
+			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
+			return
+		}
+		t.made = id
+		t.observe(docker.Container{ID: id, Task: t.id, State: docker.Created})
+		r.succeeded(t)
 	})
 }
 
-// pull fetches the image. It holds no slot: others need not wait for it.
+// pull fetches the image.
 func (r *runner) pull(t *task) {
 	if t.desired() >= api.TaskShutdown {
 		r.look(t)
@@ -43,24 +80,34 @@ func (r *runner) pull(t *task) {
 	image, auth := t.spec.TaskTemplate.ContainerSpec.Image, t.auth
 	t.pulls++
 	r.outbox.wakeUp() // that it prepares may take a while now
+	r.wait(t, func(ctx context.Context) error {
+		return r.cfg.Engine.EnsureImage(ctx, image, auth)
+	}, func(err error) {
+		if err != nil {
+			t.pulls = 0
+			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
+			return
+		}
+		r.look(t)
+	})
+}
+
+// wait runs what may take long before a container is there. It holds no slot,
+// since others need not wait for it, and is given up once the task is not
+// wanted any more; done is not run then.
+func (r *runner) wait(t *task, f func(context.Context) error, done func(error)) {
 	waiting, giveUp := context.WithCancel(r.ctx)
 	t.giveUp = giveUp
-	r.call(t, false, func(context.Context) error {
-		return r.cfg.Engine.EnsureImage(waiting, image, auth)
-	}, func(err error) {
+	r.call(t, false, func(context.Context) error { return f(waiting) }, func(err error) {
 		given := waiting.Err() != nil
 		giveUp()
 		t.giveUp = nil
-		switch {
-		case given:
+		if given {
 			t.pulls = 0
 			r.look(t)
-		case err != nil:
-			t.pulls = 0
-			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
-		default:
-			r.look(t)
+			return
 		}
+		done(err)
 	})
 }
 
@@ -82,12 +129,70 @@ func (r *runner) start(t *task) {
 			r.report(t, report(api.TaskFailed, "failed", "task: container is gone: it was removed before it started"))
 			r.succeeded(t)
 		case err != nil:
+			t.made = "" // what it was made with may be gone: a network, for one
 			r.failed(t, err, report(api.TaskFailed, "failed", "starting container failed: "+err.Error()))
 		default:
 			t.observe(c)
 			r.succeeded(t)
 		}
 	})
+}
+
+// attach gives a container that runs its balancers and names. It is no
+// replica before that; one that was reported as running is not given up for it.
+func (r *runner) attach(t *task) {
+	c, networks := *t.container, t.assigned.Networks
+	t.joined = true
+	r.call(t, false, r.within(theNetwork, func(ctx context.Context) (err error) {
+		if c.PID == 0 { // an event told of the start, and events have no PIDs
+			c, err = r.cfg.Engine.Inspect(ctx, c.ID)
+		}
+		if err != nil || c.State != docker.Running {
+			return err
+		}
+		if err = r.cfg.Network.Attach(ctx, t.id, c.PID, networks); err == nil {
+			return nil
+		}
+		switch now, ierr := r.cfg.Engine.Inspect(ctx, c.ID); {
+		case errors.Is(ierr, docker.ErrNoContainer):
+			return ierr
+		case ierr == nil && now.State != docker.Running:
+			c = now // it has ended, and had nothing to be attached
+			return nil
+		}
+		return err
+	}), func(err error) {
+		switch {
+		case errors.Is(err, docker.ErrNoContainer):
+			t.container = nil
+			r.succeeded(t)
+		case err != nil && t.status.State >= api.TaskRunning:
+			r.failed(t, err, nil)
+		case err != nil:
+			r.failed(t, err, report(api.TaskFailed, "failed", "task: not on its networks: "+err.Error()))
+		default:
+			if c.State == docker.Running {
+				t.attached = c.ID
+			}
+			t.observe(c)
+			r.succeeded(t)
+		}
+	})
+}
+
+// detach tells the networks that a container has ended, or will never run.
+func (r *runner) detach(t *task) {
+	c := t.container
+	switch {
+	case !t.joined || t.busy: // a call that is under way may be the networks' own
+		return
+	case c != nil && c.State == docker.Running:
+		return
+	case (c == nil || c.State == docker.Created) && t.assigned != nil && !t.status.State.Terminal():
+		return // it is yet to run
+	}
+	t.joined, t.attached, t.networking = false, "", nil
+	r.cfg.Network.Detach(t.id)
 }
 
 // stop waits as long as the container's grace period says, however long.
@@ -192,6 +297,6 @@ func (r *runner) failed(t *task, err error, final *api.TaskStatus) {
 	}
 	t.failures++
 	wait := min(maxRetry, 100*time.Millisecond<<min(t.failures, 8))
-	r.log.Warn("call to the container engine failed; it is repeated", "task", t.id, "err", err, "after", wait)
+	r.log.Warn("step of a task failed; it is repeated", "task", t.id, "err", err, "after", wait)
 	time.AfterFunc(wait, func() { r.post(func() { r.look(t) }) })
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 
 // TestKilledAtAnyInstruction lets a worker, its engine and its managers live
 // through random days, and then holds what was promised: no container is
-// started twice, none is left behind, and every task comes to its end.
+// started twice, none is left behind, every task comes to its end, and what runs
+// on networks runs on all of its networks, with their balancers.
 func TestKilledAtAnyInstruction(t *testing.T) {
 	for seed := range 60 {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -36,10 +38,15 @@ type day struct {
 
 func (d *day) something() {
 	d.engine.Pace(time.Duration(d.rnd.IntN(400)) * time.Millisecond)
-	switch d.rnd.IntN(10) {
+	switch d.rnd.IntN(12) {
 	case 0, 1, 2:
 		d.count++
-		d.run(d.id(d.count), [][]string{nil, nil, {"stubborn"}, {"exit 0"}, {"exit 1"}}[d.rnd.IntN(5)]...)
+		args := [][]string{nil, nil, {"stubborn"}, {"exit 0"}, {"exit 1"}}[d.rnd.IntN(5)]
+		if d.rnd.IntN(2) == 0 {
+			d.run(d.id(d.count), args...)
+		} else {
+			d.join(d.id(d.count), args...)
+		}
 	case 3:
 		if id := d.any(); d.store.all()[id] != nil {
 			d.want(id, api.TaskShutdown)
@@ -54,12 +61,28 @@ func (d *day) something() {
 		d.engine.Up()
 	case 7:
 		d.engine.Fail([]string{"create", "start", "stop", "remove", "inspect", "list"}[d.rnd.IntN(6)], api.Errorf(api.CodeUnavailable, "broke off"))
+	case 8:
+		d.trouble()
+	case 9:
+		d.managers[d.rnd.IntN(2)].cleared(d.store.index)
 	default:
 		d.kill()
 		d.wait(300)
 		d.start()
 	}
 	d.wait(300)
+}
+
+// trouble is what happens to networks.
+func (d *day) trouble() {
+	switch d.rnd.IntN(3) {
+	case 0:
+		d.engine.CutOff()
+	case 1:
+		d.engine.Prune()
+	default:
+		d.network.Fail([]string{"prepare", "attach"}[d.rnd.IntN(2)], api.Errorf(api.CodeUnavailable, "broke off"))
+	}
 }
 
 func (d *day) wait(ms int) { time.Sleep(time.Duration(d.rnd.IntN(ms)) * time.Millisecond) }
@@ -80,7 +103,14 @@ func (d *day) evening() {
 			d.Errorf("container of task %s was started %d times", c.Task, n)
 		case (c.State == docker.Running) != (t.Status.State == api.TaskRunning):
 			d.Errorf("container of task %s, which is %v, is %v", c.Task, t.Status.State, c.State)
+		case c.State == docker.Running && len(d.engine.Networks(c.Task)) != len(t.Networks):
+			d.Errorf("container of task %s runs on networks %v", c.Task, d.engine.Networks(c.Task))
+		case slices.Contains(d.network.Attached(), c.Task) != (c.State == docker.Running && len(t.Networks) > 0):
+			d.Errorf("container of task %s is %v; attached are %v", c.Task, c.State, d.network.Attached())
 		}
+	}
+	if held, attached := fmt.Sprint(d.network.Held()), fmt.Sprint(d.network.Attached()); held != attached {
+		d.Errorf("the networks keep what they have for tasks %s, and %s run", held, attached)
 	}
 	for id, t := range tasks {
 		if s := t.Status.State; s < api.TaskRunning || !s.Terminal() && s < t.Desired {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -38,6 +39,13 @@ type Config struct {
 	NodeID    api.NodeID
 	ClusterID string
 	Engine    Engine
+	// Network is the node's part of the cluster's networks. Nil: it has none, and
+	// tasks that need them are rejected.
+	Network Network
+
+	// DialDaemon connects to this node's daemon, for managers that ask it about
+	// the node. nil: it answers nothing.
+	DialDaemon func(ctx context.Context) (net.Conn, error)
 
 	// Dial connects to a manager's cluster port, with TLS and this node's
 	// certificate. The worker closes the connection when its session ends.
@@ -59,6 +67,9 @@ type Config struct {
 	// managers see it. Version is the program's.
 	Advertise string
 	Version   string
+	// Routes are the prefixes that the host routes itself; asked at the
+	// beginning of each session. May be nil.
+	Routes func() []netip.Prefix
 
 	// Starts is how many containers are created and started at once. More than
 	// the engine digests makes all of them late; fewer leaves cores idle. 0
@@ -87,6 +98,12 @@ func (c *Config) validate() error {
 	c.Starts = cmp.Or(c.Starts, DefaultStarts())
 	c.CallTimeout = cmp.Or(c.CallTimeout, 2*time.Minute)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	if c.Routes == nil {
+		c.Routes = func() []netip.Prefix { return nil }
+	}
+	if c.Network == nil {
+		c.Network = newNoNetwork()
+	}
 	if c.OnCluster == nil {
 		c.OnCluster = func(*wire.ClusterInfo) {}
 	}

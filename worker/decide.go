@@ -11,16 +11,18 @@ import (
 type action uint8
 
 const (
-	rest   action = iota
-	create        // a container, not started yet
-	start         // the container
-	ask           // the engine, whether the container ended by itself
-	stop          // the container, with its signal and grace period
-	remove        // the container
-	forget        // the task: nothing of it is left
+	rest    action = iota
+	prepare        // the networks that its container will be on
+	create         // a container, not started yet
+	start          // the container
+	attach         // the container, to the balancers and names of its networks
+	ask            // the engine, whether the container ended by itself
+	stop           // the container, with its signal and grace period
+	remove         // the container
+	forget         // the task: nothing of it is left
 )
 
-var actionNames = [...]string{"rest", "create", "start", "ask", "stop", "remove", "forget"}
+var actionNames = [...]string{"rest", "prepare", "create", "start", "attach", "ask", "stop", "remove", "forget"}
 
 func (a action) String() string { return actionNames[a] }
 
@@ -42,6 +44,16 @@ type view struct {
 	state     api.TaskState
 	container *docker.Container // nil: there is none
 	exit      cause
+
+	// networks says that it is on networks of the cluster. prepared is then that
+	// they are ready for a container; made, that its container is on all of them;
+	// attached, that they know the one that runs; held, that it must stop and is
+	// not known to be out of the balancers of all nodes.
+	networks bool
+	prepared bool
+	made     bool
+	attached bool
+	held     bool
 }
 
 // decision is what follows from a view. A status that says nothing new is dropped.
@@ -99,13 +111,25 @@ func withoutContainer(v *view) decision {
 		// managers know better where the replacement belongs.
 		return decision{status: report(api.TaskFailed, "container is gone", "task: container is gone: it was removed behind the cluster's back")}
 	}
-	return decision{act: create, status: report(api.TaskPreparing, "preparing", "")}
+	return decision{act: creation(v), status: report(api.TaskPreparing, "preparing", "")}
+}
+
+// creation is the next step to a container.
+func creation(v *view) action {
+	if v.networks && !v.prepared {
+		return prepare
+	}
+	return create
 }
 
 func beforeStart(v *view) decision {
 	switch {
 	case v.desired >= api.TaskShutdown:
 		return decision{status: report(api.TaskShutdown, "shutdown", "")}
+	case v.networks && !v.made:
+		// The call that made it was cut off: it may lack a network. To create it
+		// again finds it and completes it.
+		return decision{act: creation(v)}
 	case v.desired < api.TaskRunning:
 		return decision{status: report(api.TaskReady, "prepared", "")}
 	}
@@ -113,17 +137,26 @@ func beforeStart(v *view) decision {
 }
 
 func whileRunning(v *view) decision {
-	if v.desired >= api.TaskShutdown {
+	health := v.container.Health
+	switch {
+	case v.desired >= api.TaskShutdown && draining(v):
+		return decision{}
+	case v.desired >= api.TaskShutdown:
 		return decision{act: stop}
-	}
-	switch v.container.Health {
-	case docker.Checking:
-		return decision{status: report(api.TaskStarting, "waiting for the health check", "")}
-	case docker.Unhealthy:
+	case health == docker.Unhealthy:
 		return decision{act: stop, status: report(api.TaskFailed, "unhealthy", "task: unhealthy container")}
+	case v.networks && !v.attached:
+		return decision{act: attach}
+	case health == docker.Checking:
+		return decision{status: report(api.TaskStarting, "waiting for the health check", "")}
 	}
 	return decision{status: report(api.TaskRunning, "started", "")}
 }
+
+// draining says that a container which must stop still gets connections: it
+// serves, and not every balancer is known to have let go of it. One that never
+// served is in no balancer.
+func draining(v *view) bool { return v.networks && v.held && v.state == api.TaskRunning }
 
 func afterEnd(v *view) decision {
 	c := v.container

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -31,38 +32,54 @@ func TestDecide(t *testing.T) {
 		state api.TaskState // none: no status
 		err   string
 	}{
-		"new":                        {view{true, run, assigned, nil, unknown}, create, api.TaskPreparing, ""},
-		"new, to wait":               {view{true, ready, assigned, nil, unknown}, create, api.TaskPreparing, ""},
-		"new, not wanted any more":   {view{true, shutdown, assigned, nil, unknown}, rest, shutdown, ""},
-		"created, to run":            {view{true, run, assigned, created, unknown}, start, api.TaskStarting, ""},
-		"created, to wait":           {view{true, ready, assigned, created, unknown}, rest, ready, ""},
-		"created, not wanted":        {view{true, shutdown, ready, created, unknown}, rest, shutdown, ""},
-		"created, job":               {view{true, complete, ready, created, unknown}, start, api.TaskStarting, ""},
-		"running":                    {view{true, run, assigned, running, unknown}, rest, run, ""},
-		"running, no verdict yet":    {view{true, run, assigned, checking, unknown}, rest, api.TaskStarting, ""},
-		"running, healthy":           {view{true, run, assigned, healthy, unknown}, rest, run, ""},
-		"running, unhealthy":         {view{true, run, run, unhealthy, unknown}, stop, api.TaskFailed, "task: unhealthy container"},
-		"running, not wanted":        {view{true, shutdown, run, running, unknown}, stop, none, ""},
-		"running, service gone":      {view{true, api.TaskRemove, run, running, unknown}, stop, none, ""},
-		"running, has failed":        {view{true, run, api.TaskFailed, running, unknown}, stop, none, ""},
-		"running, given up":          {view{true, run, api.TaskOrphaned, running, unknown}, stop, none, ""},
-		"running, left the store":    {view{false, 0, run, running, unknown}, stop, none, ""},
-		"ended, left the store":      {view{false, 0, run, zero, unknown}, remove, none, ""},
-		"created, left the store":    {view{false, 0, ready, created, unknown}, remove, none, ""},
-		"nothing, left the store":    {view{false, 0, run, nil, unknown}, forget, none, ""},
-		"gone":                       {view{true, run, run, nil, unknown}, rest, api.TaskFailed, "task: container is gone: it was removed behind the cluster's back"},
-		"gone before it ran":         {view{true, run, ready, nil, unknown}, rest, api.TaskFailed, "task: container is gone: it was removed behind the cluster's back"},
-		"gone, not wanted":           {view{true, shutdown, run, nil, unknown}, rest, shutdown, ""},
-		"ended with 0, watched":      {view{true, run, run, zero, byItself}, rest, complete, ""},
-		"ended with 0, unknown":      {view{true, run, run, zero, unknown}, ask, none, ""},
-		"ended with 0, with engine":  {view{true, run, run, zero, byForce}, rest, api.TaskFailed, "task: stopped with its engine or by hand (exit 0)"},
-		"job ended with 0":           {view{true, complete, run, zero, byItself}, rest, complete, ""},
-		"job ended with 1":           {view{true, complete, run, one, unknown}, rest, api.TaskFailed, "task: non-zero exit (1)"},
-		"ended with 1":               {view{true, run, run, one, unknown}, rest, api.TaskFailed, "task: non-zero exit (1)"},
-		"ended with 1, not wanted":   {view{true, shutdown, run, one, byItself}, rest, shutdown, ""},
-		"ended for want of memory":   {view{true, run, run, oom, byItself}, rest, api.TaskFailed, "task: non-zero exit (137): killed by the kernel: out of memory"},
-		"ended with the engine's no": {view{true, run, run, broken, byItself}, rest, api.TaskFailed, "task: non-zero exit (127): no such file"},
-		"ended and reported":         {view{true, run, api.TaskFailed, one, byItself}, rest, none, ""},
+		"new":                         {on(true, run, assigned, nil, unknown), create, api.TaskPreparing, ""},
+		"new, to wait":                {on(true, ready, assigned, nil, unknown), create, api.TaskPreparing, ""},
+		"new, not wanted any more":    {on(true, shutdown, assigned, nil, unknown), rest, shutdown, ""},
+		"created, to run":             {on(true, run, assigned, created, unknown), start, api.TaskStarting, ""},
+		"created, to wait":            {on(true, ready, assigned, created, unknown), rest, ready, ""},
+		"created, not wanted":         {on(true, shutdown, ready, created, unknown), rest, shutdown, ""},
+		"created, job":                {on(true, complete, ready, created, unknown), start, api.TaskStarting, ""},
+		"running":                     {on(true, run, assigned, running, unknown), rest, run, ""},
+		"running, no verdict yet":     {on(true, run, assigned, checking, unknown), rest, api.TaskStarting, ""},
+		"running, healthy":            {on(true, run, assigned, healthy, unknown), rest, run, ""},
+		"running, unhealthy":          {on(true, run, run, unhealthy, unknown), stop, api.TaskFailed, "task: unhealthy container"},
+		"running, not wanted":         {on(true, shutdown, run, running, unknown), stop, none, ""},
+		"running, service gone":       {on(true, api.TaskRemove, run, running, unknown), stop, none, ""},
+		"running, has failed":         {on(true, run, api.TaskFailed, running, unknown), stop, none, ""},
+		"running, given up":           {on(true, run, api.TaskOrphaned, running, unknown), stop, none, ""},
+		"running, left the store":     {on(false, 0, run, running, unknown), stop, none, ""},
+		"ended, left the store":       {on(false, 0, run, zero, unknown), remove, none, ""},
+		"created, left the store":     {on(false, 0, ready, created, unknown), remove, none, ""},
+		"nothing, left the store":     {on(false, 0, run, nil, unknown), forget, none, ""},
+		"gone":                        {on(true, run, run, nil, unknown), rest, api.TaskFailed, "task: container is gone: it was removed behind the cluster's back"},
+		"gone before it ran":          {on(true, run, ready, nil, unknown), rest, api.TaskFailed, "task: container is gone: it was removed behind the cluster's back"},
+		"gone, not wanted":            {on(true, shutdown, run, nil, unknown), rest, shutdown, ""},
+		"ended with 0, watched":       {on(true, run, run, zero, byItself), rest, complete, ""},
+		"ended with 0, unknown":       {on(true, run, run, zero, unknown), ask, none, ""},
+		"ended with 0, with engine":   {on(true, run, run, zero, byForce), rest, api.TaskFailed, "task: stopped with its engine or by hand (exit 0)"},
+		"job ended with 0":            {on(true, complete, run, zero, byItself), rest, complete, ""},
+		"job ended with 1":            {on(true, complete, run, one, unknown), rest, api.TaskFailed, "task: non-zero exit (1)"},
+		"ended with 1":                {on(true, run, run, one, unknown), rest, api.TaskFailed, "task: non-zero exit (1)"},
+		"ended with 1, not wanted":    {on(true, shutdown, run, one, byItself), rest, shutdown, ""},
+		"ended for want of memory":    {on(true, run, run, oom, byItself), rest, api.TaskFailed, "task: non-zero exit (137): killed by the kernel: out of memory"},
+		"ended with the engine's no":  {on(true, run, run, broken, byItself), rest, api.TaskFailed, "task: non-zero exit (127): no such file"},
+		"joined":                      {joined(run, running, ""), attach, none, ""},
+		"joined, attached":            {joined(run, running, "attached"), rest, run, ""},
+		"joined, no verdict yet":      {joined(run, checking, ""), attach, none, ""},
+		"joined, unhealthy":           {joined(run, unhealthy, ""), stop, api.TaskFailed, "task: unhealthy container"},
+		"joined, serves":              {joined(shutdown, running, "attached held"), rest, none, ""},
+		"joined, served":              {joined(shutdown, running, "attached"), stop, none, ""},
+		"joined, serves, ended":       {joined(shutdown, one, "held"), rest, shutdown, ""},
+		"joined, never served":        {view{assigned: true, desired: shutdown, state: api.TaskStarting, container: checking, networks: true, held: true}, stop, none, ""},
+		"joined, left the store":      {view{desired: run, state: run, container: running, networks: true, held: true}, stop, none, ""},
+		"joined, given up":            {view{assigned: true, desired: shutdown, state: api.TaskOrphaned, container: running, networks: true, held: true}, stop, none, ""},
+		"joined, new":                 {view{assigned: true, desired: run, state: assigned, networks: true}, prepare, api.TaskPreparing, ""},
+		"joined, prepared":            {view{assigned: true, desired: run, state: assigned, networks: true, prepared: true}, create, api.TaskPreparing, ""},
+		"joined, half made":           {joined(run, created, ""), prepare, none, ""},
+		"joined, half made, prepared": {joined(run, created, "prepared"), create, none, ""},
+		"joined, half made, unwanted": {joined(shutdown, created, ""), rest, shutdown, ""},
+		"joined, made":                {joined(run, created, "made"), start, api.TaskStarting, ""},
+		"ended and reported":          {on(true, run, api.TaskFailed, one, byItself), rest, none, ""},
 	} {
 		d := decide(&c.v)
 		var state api.TaskState
@@ -73,5 +90,18 @@ func TestDecide(t *testing.T) {
 		if d.act != c.act || state != c.state || err != c.err {
 			t.Errorf("%s: %v, %v %q; want %v, %v %q", name, d.act, state, err, c.act, c.state, c.err)
 		}
+	}
+}
+
+// on is a view of a task that is on no networks.
+func on(assigned bool, desired, state api.TaskState, c *docker.Container, exit cause) view {
+	return view{assigned: assigned, desired: desired, state: state, container: c, exit: exit}
+}
+
+// joined is a view of a task that runs on networks of the cluster.
+func joined(desired api.TaskState, c *docker.Container, is string) view {
+	return view{
+		assigned: true, desired: desired, state: api.TaskRunning, container: c, networks: true,
+		prepared: strings.Contains(is, "prepared"), made: strings.Contains(is, "made"), attached: strings.Contains(is, "attached"), held: strings.Contains(is, "held"),
 	}
 }

@@ -68,14 +68,25 @@ func (r *runner) call(t *task, slot bool, f func(context.Context) error, done fu
 	})
 }
 
+// theEngine and theNetwork are who may let a call wait.
+const (
+	theEngine  = "the container engine"
+	theNetwork = "this node's part of the networks"
+)
+
 // timely gives a call to the engine its deadline.
 func (r *runner) timely(f func(context.Context) error) func(context.Context) error {
+	return r.within(theEngine, f)
+}
+
+// within gives a call its deadline, and names who has let it pass.
+func (r *runner) within(who string, f func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		limited, cancel := context.WithTimeout(ctx, r.cfg.CallTimeout)
 		defer cancel()
 		err := f(limited)
 		if err != nil && ctx.Err() == nil && limited.Err() != nil {
-			return fmt.Errorf("the container engine did not answer within %s", r.cfg.CallTimeout)
+			return fmt.Errorf("%s did not answer within %s", who, r.cfg.CallTimeout)
 		}
 		return err
 	}

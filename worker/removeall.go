@@ -13,12 +13,13 @@ import (
 // RemoveAll stops and removes every container of the cluster on this node, as
 // Docker does when a node leaves its swarm. Call it when Run has returned, or
 // the worker would make new ones. What it cannot remove it names, and goes on.
+// The node's part of the networks goes last: containers need it to their end.
 func (w *Worker) RemoveAll(ctx context.Context) error {
 	list, err := w.cfg.Engine.List(ctx, w.cfg.ClusterID)
 	if err != nil {
-		return fmt.Errorf("remove the cluster's containers: %w", err)
+		return errors.Join(fmt.Errorf("remove the cluster's containers: %w", err), w.closeNetwork(ctx))
 	}
-	errs := make([]error, len(list))
+	errs := make([]error, len(list), len(list)+1)
 	group := new(errgroup.Group)
 	group.SetLimit(32) // most of the time they wait for grace periods
 	for i, c := range list {
@@ -28,7 +29,7 @@ func (w *Worker) RemoveAll(ctx context.Context) error {
 		})
 	}
 	_ = group.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.closeNetwork(ctx))...)
 }
 
 func (w *Worker) removeOne(ctx context.Context, c docker.Container) error {
@@ -39,6 +40,13 @@ func (w *Worker) removeOne(ctx context.Context, c docker.Container) error {
 	}
 	if err := w.cfg.Engine.Remove(ctx, c.ID); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+func (w *Worker) closeNetwork(ctx context.Context) error {
+	if err := w.cfg.Network.Close(ctx); err != nil {
+		return fmt.Errorf("remove the cluster's networks: %w", err)
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type runner struct {
 	up    bool // the engine answers and tasks holds what it has
 	early []docker.Event
 
+	held    map[*task]struct{} // must stop, and are not out of the balancers yet
+	cleared uint64             // up to which index every node has applied the networks' state
+
 	queues [3][]*task // see enqueue
 	free   int        // slots
 }
@@ -44,7 +47,7 @@ type specKey struct {
 func newRunner(cfg *Config, out *outbox) *runner {
 	return &runner{
 		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
-		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{},
+		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{}, held: map[*task]struct{}{},
 		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
 	}
 }
@@ -83,6 +86,7 @@ func (r *runner) run(ctx context.Context) error {
 
 // update is what a manager says of the node's tasks, decoded.
 type update struct {
+	index   uint64
 	full    bool
 	specs   []*api.SpecVersion
 	tasks   []*api.Task
@@ -98,7 +102,7 @@ func (r *runner) assign(u *update) {
 		r.full(u)
 	}
 	for _, t := range u.tasks {
-		r.assignOne(t)
+		r.assignOne(t, u.index)
 	}
 	for _, id := range u.removed {
 		r.unassign(r.tasks[id])
@@ -122,7 +126,7 @@ func (r *runner) full(u *update) {
 	}
 }
 
-func (r *runner) assignOne(a *api.Task) {
+func (r *runner) assignOne(a *api.Task, index uint64) {
 	t := r.task(a.ID)
 	if t.assigned != nil && a.Desired < t.assigned.Desired { // a manager that lags behind the last one
 		a.Desired = t.assigned.Desired
@@ -139,15 +143,19 @@ func (r *runner) assignOne(a *api.Task) {
 		again := t.status
 		r.outbox.put(t.id, &again, false)
 	}
+	r.drain(t, index)
 	r.interrupt(t)
 	r.look(t)
 }
 
+// unassign takes a task that has left the store. It does not wait for the
+// balancers: its addresses may be another task's already.
 func (r *runner) unassign(t *task) {
 	if t == nil {
 		return
 	}
 	t.assigned = nil
+	delete(r.held, t)
 	r.outbox.forget(t.id)
 	r.interrupt(t)
 	r.look(t)
@@ -238,6 +246,7 @@ func (r *runner) apply(ev *docker.Event) *task {
 
 // look decides about one task, and acts.
 func (r *runner) look(t *task) {
+	defer r.detach(t)
 	if !r.up || !r.told || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
 		return
 	}
@@ -246,6 +255,10 @@ func (r *runner) look(t *task) {
 	switch d.act {
 	case create, start, remove:
 		r.enqueue(t, d.act)
+	case prepare:
+		r.prepare(t)
+	case attach:
+		r.attach(t)
 	case stop:
 		r.stop(t)
 	case ask:

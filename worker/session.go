@@ -34,6 +34,7 @@ type session struct {
 	beat     *time.Ticker
 	ctx      context.Context
 	tunnels  sync.WaitGroup
+	fabric   fabricState
 }
 
 // run says Hello and carries on until the stream ends.
@@ -57,7 +58,7 @@ func (s *session) talk() (err error) {
 	if s.stream, err = s.client.Session(s.ctx); err != nil {
 		return err
 	}
-	hello := &wire.Hello{DescriptionJson: s.desc.json(), Version: s.cfg.Version, AdvertiseAddr: s.cfg.Advertise}
+	hello := &wire.Hello{DescriptionJson: s.desc.json(), Version: s.cfg.Version, AdvertiseAddr: s.cfg.Advertise, Routes: wire.Texts(s.cfg.Routes()), PortProblems: s.problems()}
 	if err := s.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: hello}}); err != nil && err != io.EOF {
 		return err
 	}
@@ -142,6 +143,7 @@ func (s *session) loop(incoming <-chan received) error {
 	s.beat = time.NewTicker(time.Duration(s.period.Load()))
 	defer s.beat.Stop()
 	leaving := s.leaving
+	_, s.fabric.changed = s.cfg.Network.Applied()
 	for {
 		var err error
 		select {
@@ -158,6 +160,10 @@ func (s *session) loop(incoming <-chan received) error {
 			}
 		case <-s.desc.wake:
 			err = s.send(&wire.FromNode{Message: &wire.FromNode_DescriptionJson{DescriptionJson: s.desc.json()}})
+		case <-s.fabric.changed:
+			err = s.tellApplied()
+		case <-s.fabric.ill:
+			err = s.send(&wire.FromNode{Message: &wire.FromNode_PortProblems{PortProblems: s.problems()}})
 		case <-leaving:
 			leaving = nil
 			err = s.send(&wire.FromNode{Message: &wire.FromNode_Goodbye{Goodbye: &wire.Goodbye{}}})
@@ -198,6 +204,10 @@ func (s *session) handle(m *wire.FromManager) error {
 			return err
 		}
 		s.runner.post(func() { s.runner.assign(u) })
+	case *wire.FromManager_Fabric:
+		return s.takeFabric(m.Fabric)
+	case *wire.FromManager_Cleared:
+		s.runner.post(func() { s.runner.clear(m.Cleared.GetIndex()) })
 	case *wire.FromManager_StatusAck:
 		s.outbox.acked(m.StatusAck.GetSeq())
 	case *wire.FromManager_Cluster:
@@ -213,7 +223,7 @@ func (s *session) handle(m *wire.FromManager) error {
 // decode fails as a whole: a set without the tasks that this program does not
 // understand would have it remove their containers.
 func decode(a *wire.Assignments, node api.NodeID) (*update, error) {
-	u := &update{full: a.GetFull()}
+	u := &update{index: a.GetIndex(), full: a.GetFull()}
 	for _, m := range a.GetSpecs() {
 		s, err := wire.DecodeSpec(m)
 		if err != nil {

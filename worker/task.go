@@ -19,6 +19,14 @@ type task struct {
 	container *docker.Container
 	exit      cause
 
+	joined     bool               // the networks were told of it
+	networking *docker.Networking // what the next create puts the container on
+	made       string             // the container whose creation has ended well
+	attached   string             // the container that was attached to the networks
+	stopping   bool               // an assignment said stop
+	held       bool               // and it is not out of the balancers yet, see drain.go
+	stopAt     uint64             // the index of that assignment
+
 	queued   bool
 	busy     bool   // a call to the engine is under way
 	giveUp   func() // ends the wait for an image; nil when there is none
@@ -28,15 +36,24 @@ type task struct {
 
 func (t *task) view() *view {
 	v := &view{assigned: t.assigned != nil, state: t.status.State, container: t.container, exit: t.exit}
-	if v.assigned {
-		v.desired = t.assigned.Desired
+	if !v.assigned {
+		return v
+	}
+	v.desired, v.networks = t.assigned.Desired, len(t.assigned.Networks) > 0
+	v.prepared, v.held = t.networking != nil, t.held
+	if c := t.container; c != nil {
+		v.made, v.attached = t.made == c.ID, t.attached == c.ID
 	}
 	return v
 }
 
 // observe takes what a call to the engine said of the container. Events may
-// have told more since, so a container never goes back to an earlier state.
+// have told more since, so a container never goes back to an earlier state, and
+// one that was removed does not come back.
 func (t *task) observe(c docker.Container) {
+	if t.container == nil && c.State != docker.Created {
+		return
+	}
 	if old := t.container; old != nil && old.ID == c.ID && old.State > c.State {
 		return
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/swarmctl/swarmctl/api/wire"
 )
 
-// tunnel dials the manager back and joins the stream to the engine. It ends
-// when either side does, or with the session: whoever asked for it is behind
-// the same manager.
+// tunnel dials the manager back and joins the stream to the engine, or to the
+// node's daemon where the tunnel's ID says so. It ends when either side does,
+// or with the session: whoever asked for it is behind the same manager.
 func (s *session) tunnel(id string) {
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(s.ctx, "tunnel-id", id))
 	stream, err := s.client.Tunnel(ctx)
@@ -27,15 +27,22 @@ func (s *session) tunnel(id string) {
 		_ = manager.Close()
 		<-manager.Done()
 	}()
-	engine, err := s.cfg.Engine.Dial(ctx)
+	near, err := s.dialNear(ctx, id)
 	if err != nil {
-		s.log.Warn("tunnel without an engine", "tunnel", id, "err", err)
+		s.log.Warn("tunnel without an end", "tunnel", id, "err", err)
 		return
 	}
-	defer engine.Close()
-	stop := context.AfterFunc(ctx, func() { _ = engine.Close() })
+	defer near.Close()
+	stop := context.AfterFunc(ctx, func() { _ = near.Close() })
 	defer stop()
-	splice(manager, engine)
+	splice(manager, near)
+}
+
+func (s *session) dialNear(ctx context.Context, id string) (net.Conn, error) {
+	if wire.IsToDaemon(id) && s.cfg.DialDaemon != nil {
+		return s.cfg.DialDaemon(ctx)
+	}
+	return s.cfg.Engine.Dial(ctx)
 }
 
 // splice copies both ways and passes the end of each direction on.

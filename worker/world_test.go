@@ -28,6 +28,7 @@ import (
 
 var _ Engine = (*runtimetest.Engine)(nil)
 var _ Engine = (*docker.Engine)(nil)
+var _ Network = (*runtimetest.Network)(nil)
 
 const (
 	testNode    api.NodeID = "node1"
@@ -41,6 +42,7 @@ type store struct {
 	tasks   map[api.TaskID]*api.Task
 	specs   map[uint64]*api.ServiceSpec
 	auths   map[uint64]api.RegistryAuth
+	index   uint64
 	batches int
 }
 
@@ -61,6 +63,8 @@ type manager struct {
 	goodbyes int
 	beats    int
 	said     []string // the descriptions that came after the first
+	applied  []uint64 // what nodes said of the networks
+	problems []string // and of published ports
 	tunnels  map[string]chan net.Conn
 }
 
@@ -78,6 +82,7 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 	m.mu.Lock()
 	m.hellos++
 	refuse := m.refuse
+	m.problems = append(m.problems, fmt.Sprint(hello.GetHello().GetPortProblems().GetWhy()))
 	s := &testSession{stream: stream, specs: map[uint64]bool{}}
 	m.sessions[s] = struct{}{}
 	m.mu.Unlock()
@@ -92,6 +97,7 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 	m.say(s, &wire.FromManager{Message: &wire.FromManager_Welcome{Welcome: &wire.Welcome{
 		SessionId: api.NewID(), Heartbeat: durationpb.New(500 * time.Millisecond), Cluster: &wire.ClusterInfo{ClusterId: testCluster},
 	}}})
+	m.weave(s, true)
 	m.assign(s, true, slices.Collect(maps.Keys(m.store.all()))...)
 	for {
 		in, err := stream.Recv()
@@ -112,6 +118,14 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 				m.store.commit(in.Status)
 				m.say(s, &wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: in.Status.Seq}}})
 			}
+		case *wire.FromNode_FabricApplied:
+			m.mu.Lock()
+			m.applied = append(m.applied, in.FabricApplied.Index)
+			m.mu.Unlock()
+		case *wire.FromNode_PortProblems:
+			m.mu.Lock()
+			m.problems = append(m.problems, fmt.Sprint(in.PortProblems.GetWhy()))
+			m.mu.Unlock()
 		case *wire.FromNode_DescriptionJson:
 			m.mu.Lock()
 			m.said = append(m.said, string(in.DescriptionJson))
@@ -148,13 +162,47 @@ func (m *manager) say(s *testSession, msg *wire.FromManager) {
 	_ = s.stream.Send(msg)
 }
 
+// all tells all nodes.
+func (m *manager) all(msg *wire.FromManager) {
+	for _, s := range m.open() {
+		m.say(s, msg)
+	}
+}
+
+func (m *manager) open() []*testSession {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.sessions))
+}
+
 // cluster tells all nodes of the cluster.
 func (m *manager) cluster(info *wire.ClusterInfo) {
+	m.all(&wire.FromManager{Message: &wire.FromManager_Cluster{Cluster: info}})
+}
+
+// cleared says that all nodes have applied the networks' state.
+func (m *manager) cleared(index uint64) {
+	m.all(&wire.FromManager{Message: &wire.FromManager_Cleared{Cleared: &wire.Cleared{Index: index}}})
+}
+
+// saidApplied is what nodes have said since it was asked for last.
+func (m *manager) saidApplied() []uint64 {
 	m.mu.Lock()
-	sessions := slices.Collect(maps.Keys(m.sessions))
-	m.mu.Unlock()
-	for _, s := range sessions {
-		m.say(s, &wire.FromManager{Message: &wire.FromManager_Cluster{Cluster: info}})
+	defer m.mu.Unlock()
+	said := m.applied
+	m.applied = nil
+	return said
+}
+
+// weave tells of the networks: back and front, in two messages.
+func (m *manager) weave(s *testSession, full bool) {
+	m.store.mu.Lock()
+	index := m.store.index
+	m.store.mu.Unlock()
+	for i, n := range []*wire.FabricNetwork{{Id: "n1", Name: "back"}, {Id: "n2", Name: "front"}} {
+		m.say(s, &wire.FromManager{Message: &wire.FromManager_Fabric{Fabric: &wire.Fabric{
+			Index: index, Full: full, More: i == 0, Networks: []*wire.FabricNetwork{n},
+		}}})
 	}
 }
 
@@ -173,8 +221,8 @@ func (m *manager) beatsIn(d time.Duration) int {
 
 func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
 	slices.Sort(ids)
-	a := &wire.Assignments{Full: full}
 	m.store.mu.Lock()
+	a := &wire.Assignments{Full: full, Index: m.store.index}
 	for _, id := range ids {
 		t := m.store.tasks[id]
 		if t == nil {
@@ -226,6 +274,7 @@ func (s *store) commit(b *wire.StatusBatch) {
 type world struct {
 	*testing.T
 	engine   *runtimetest.Engine
+	network  *runtimetest.Network // of the daemon that runs
 	store    *store
 	managers []*manager
 	suspects sync.Map
@@ -261,8 +310,9 @@ func (w *world) manager(name string) *manager {
 }
 
 func (w *world) config() Config {
+	w.network = runtimetest.NewNetwork(w.engine, testCluster)
 	cfg := Config{
-		NodeID: testNode, ClusterID: testCluster, Engine: w.engine,
+		NodeID: testNode, ClusterID: testCluster, Engine: w.engine, Network: w.network,
 		Dial: func(_ context.Context, addr string) (*grpc.ClientConn, error) {
 			i, _ := strconv.Atoi(addr)
 			return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
@@ -323,11 +373,12 @@ func (w *world) spec(args ...string) *api.ServiceSpec {
 }
 
 // add gives the node a task.
-func (w *world) add(id api.TaskID, spec *api.ServiceSpec, desired api.TaskState) {
+func (w *world) add(id api.TaskID, spec *api.ServiceSpec, desired api.TaskState, networks ...api.Attachment) {
 	w.store.mu.Lock()
 	version := uint64(len(w.store.specs) + 1)
 	w.store.specs[version] = spec
-	w.store.tasks[id] = &api.Task{ID: id, ServiceID: "service1", Slot: len(w.store.tasks) + 1, NodeID: testNode, SpecVersion: version, Desired: desired, Status: api.TaskStatus{State: api.TaskAssigned}}
+	w.store.tasks[id] = &api.Task{ID: id, ServiceID: "service1", Slot: len(w.store.tasks) + 1, NodeID: testNode, SpecVersion: version, Desired: desired, Networks: networks, Status: api.TaskStatus{State: api.TaskAssigned}}
+	w.store.index++
 	w.store.mu.Unlock()
 	w.tell(id)
 }
@@ -339,6 +390,7 @@ func (w *world) want(id api.TaskID, desired api.TaskState) {
 	t := *w.store.tasks[id]
 	t.Desired = desired
 	w.store.tasks[id] = &t
+	w.store.index++
 	w.store.mu.Unlock()
 	w.tell(id)
 }
@@ -346,16 +398,15 @@ func (w *world) want(id api.TaskID, desired api.TaskState) {
 func (w *world) drop(id api.TaskID) {
 	w.store.mu.Lock()
 	delete(w.store.tasks, id)
+	w.store.index++
 	w.store.mu.Unlock()
 	w.tell(id)
 }
 
 func (w *world) tell(ids ...api.TaskID) {
 	for _, m := range w.managers {
-		m.mu.Lock()
-		sessions := slices.Collect(maps.Keys(m.sessions))
-		m.mu.Unlock()
-		for _, s := range sessions {
+		for _, s := range m.open() {
+			m.weave(s, false)
 			m.assign(s, false, ids...)
 		}
 	}

@@ -102,4 +102,6 @@ type Request struct {
 	Node    Node
 	Task    *api.Task
 	Spec    *api.ServiceSpec
+	// Networking is empty for a task that is on no network of the cluster.
+	Networking Networking
 }

@@ -29,7 +29,7 @@ var elsewhere = map[string]string{
 	"TaskTemplate.Resources.Reservations.NanoCPUs":         "package scheduler",
 	"TaskTemplate.Resources.Reservations.GenericResources": "package scheduler: what it sets aside comes with the task, see resourceEnv",
 	"TaskTemplate.Runtime":                                 "servicespec: container is all there is",
-	"EndpointSpec.Mode":                                    "names of services: without networks that span nodes there are none to resolve",
+	"EndpointSpec.Mode":                                    "packages network/balance and network/dns: what a service's name stands for",
 	"EndpointSpec.Ports.Name":                              "a name for people",
 }
 
@@ -37,7 +37,7 @@ var elsewhere = map[string]string{
 var refused = map[string]string{
 	"TaskTemplate.PluginSpec":                                                `{"TaskTemplate":{"PluginSpec":{"Name":"x"}}}`,
 	"TaskTemplate.NetworkAttachmentSpec":                                     `{"TaskTemplate":{"NetworkAttachmentSpec":{"ContainerID":"x"}}}`,
-	"Networks":                                                               `{"Networks":[{"Target":"host"}]}`,
+	"Networks":                                                               `{"Networks":[{"Target":"a"}],"TaskTemplate":{"Networks":[{"Target":"a"}]}}`,
 	"TaskTemplate.Networks.Aliases":                                          `{"TaskTemplate":{"Networks":[{"Target":"host","Aliases":["x"]}]}}`,
 	"TaskTemplate.Networks.DriverOpts":                                       `{"TaskTemplate":{"Networks":[{"Target":"host","DriverOpts":{"a":"b"}}]}}`,
 	"TaskTemplate.ContainerSpec.Secrets":                                     `{"TaskTemplate":{"ContainerSpec":{"Secrets":[{"SecretName":"x"}]}}}`,

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
@@ -78,28 +79,53 @@ func (e *Engine) Dial(ctx context.Context) (net.Conn, error) {
 }
 
 // Create makes a container and does not start it. Where the task has one
-// already (the program was killed after it had asked) it returns that one.
+// already (the program was killed after it had asked) it returns that one,
+// and finishes what is left to do for its networks.
 // Errors: ErrNoImage; code invalid or unsupported for a spec that cannot be.
 func (e *Engine) Create(ctx context.Context, r *Request) (id string, err error) {
 	p, err := MakePlan(r)
 	if err != nil {
 		return "", err
 	}
-	if err := checkVersion(p, e.cli.ClientVersion()); err != nil {
+	version := e.cli.ClientVersion()
+	if err := checkVersion(p, version); err != nil {
 		return "", err
 	}
-	resp, err := e.cli.ContainerCreate(ctx, p.Config, p.HostConfig, p.Networking, nil, p.Name)
+	first, rest := p.forVersion(version)
+	c, err := e.create(ctx, p, first, r.Task.ID)
+	if err != nil {
+		return "", err
+	}
+	if c.State == Created {
+		err = e.connect(ctx, c.ID, rest)
+	}
+	return c.ID, err
+}
+
+func (e *Engine) create(ctx context.Context, p *Plan, networks *network.NetworkingConfig, task api.TaskID) (Container, error) {
+	resp, err := e.cli.ContainerCreate(ctx, p.Config, p.HostConfig, networks, nil, p.Name)
 	switch {
 	case err == nil:
-		return resp.ID, nil
-	case cerrdefs.IsNotFound(err):
-		return "", fmt.Errorf("%w: %s", ErrNoImage, p.Config.Image)
+		return Container{ID: resp.ID, State: Created}, nil
+	case cerrdefs.IsNotFound(err) && !noNetwork(err):
+		return Container{}, fmt.Errorf("%w: %s", ErrNoImage, p.Config.Image)
 	case cerrdefs.IsConflict(err):
-		if c, ierr := e.Inspect(ctx, p.Name); ierr == nil && c.Task == r.Task.ID {
-			return c.ID, nil
+		if c, ierr := e.Inspect(ctx, p.Name); ierr == nil && c.Task == task {
+			return c, nil
 		}
 	}
-	return "", e.fail(err)
+	return Container{}, e.fail(err)
+}
+
+// connect puts a container that has not started on further networks. To say it
+// twice is to say it once.
+func (e *Engine) connect(ctx context.Context, id string, list []connection) error {
+	for _, c := range list {
+		if err := e.cli.NetworkConnect(ctx, c.network, id, c.settings); err != nil {
+			return fmt.Errorf("network %q: %w", c.network, e.fail(err))
+		}
+	}
+	return nil
 }
 
 // Start starts a container; one that runs already is fine.
@@ -211,6 +237,8 @@ func (e *Engine) fail(err error) error {
 		return api.Errorf(api.CodeUnavailable, "container engine %s does not answer: is it running?", e.Host())
 	case cerrdefs.IsNotFound(err) && strings.Contains(err.Error(), "No such container"):
 		return fmt.Errorf("%w: %s", ErrNoContainer, plain(err))
+	case cerrdefs.IsNotFound(err) && noNetwork(err):
+		return api.Errorf(api.CodeUnavailable, "container engine %s: %s: it is made again", e.Host(), plain(err))
 	case isTransport(err):
 		return api.Errorf(api.CodeUnavailable, "container engine %s broke off: %v", e.Host(), err)
 	}

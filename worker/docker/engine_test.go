@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -373,5 +377,56 @@ func TestNoEngineDropsTheStartInterval(t *testing.T) {
 	got, err := b.cli.ContainerInspect(t.Context(), id)
 	if err != nil || got.Config.Healthcheck.StartInterval != 500*time.Millisecond {
 		t.Errorf("the engine has %+v, %v", got.Config.Healthcheck, err)
+	}
+}
+
+// The engine of this machine, whatever its age, puts a container where the
+// cluster wants it: on two networks, with addresses and hardware addresses
+// that were not of its choice, and a resolver that asks the cluster first.
+func TestContainerIsWhereTheClusterWantsIt(t *testing.T) {
+	b := newBed(t)
+	r := b.request("wait")
+	name := func(i int) string { return fmt.Sprintf("test-%.8s-%d", r.Task.ID, i) }
+	for i := range 2 {
+		br := &Bridge{
+			Cluster: b.cluster, Network: api.NetworkID(name(i)), Name: name(i), Interface: fmt.Sprintf("swt-%.7s%d", r.Task.ID, i), MTU: 1400,
+			Subnets: []BridgeSubnet{{netip.MustParsePrefix(fmt.Sprintf("10.213.%d.0/24", i)), netip.MustParseAddr(fmt.Sprintf("10.213.%d.254", i))}},
+		}
+		for range 2 { // the second time it is there
+			if err := b.CreateBridge(t.Context(), br); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Cleanup(func() {
+			if err := b.RemoveBridge(context.Background(), br.ID); err != nil {
+				t.Error(err)
+			}
+		})
+		r.Networking.Networks = append(r.Networking.Networks, EndpointPlan{
+			Name: name(i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 213, byte(i), 77})}, MAC: net.HardwareAddr{2, 0x42, 10, 213, byte(i), 77},
+		})
+	}
+	r.Networking.DNS = []string{"10.213.0.254"}
+	id := b.run(r)
+	t.Cleanup(func() { _ = b.Remove(context.Background(), id) }) // before its networks go
+	got, err := b.cli.ContainerInspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		n := got.NetworkSettings.Networks[name(i)]
+		if n == nil || n.IPAddress != fmt.Sprintf("10.213.%d.77", i) || n.MacAddress != fmt.Sprintf("02:42:0a:d5:%02x:4d", i) {
+			t.Errorf("on network %d it has %+v", i, n)
+		}
+	}
+	if len(got.NetworkSettings.Networks) != 2 || !slices.Equal(got.HostConfig.DNS, r.Networking.DNS) {
+		t.Errorf("it is on %d networks and asks %v", len(got.NetworkSettings.Networks), got.HostConfig.DNS)
+	}
+	list, err := b.Bridges(t.Context(), b.cluster)
+	if err != nil || len(list) != 2 || list[0].MTU != 1400 || list[0].Subnets[0].Gateway.String() != "10.213.0.254" {
+		t.Errorf("bridges %+v, %v", list, err)
+	}
+	if err := b.RemoveBridge(t.Context(), list[0].ID); !errors.Is(err, api.ErrConflict) {
+		t.Errorf("a bridge in use was removed: %v", err)
 	}
 }

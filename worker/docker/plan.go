@@ -24,6 +24,7 @@ type Plan struct {
 	Name       string
 	Config     *container.Config
 	HostConfig *container.HostConfig
+	// Networking has all networks of the cluster that it is on; see forVersion.
 	Networking *network.NetworkingConfig `json:",omitempty"`
 }
 
@@ -49,18 +50,16 @@ func MakePlan(r *Request) (*Plan, error) {
 	if err := checkMounts(spec.Mounts); err != nil {
 		return nil, err
 	}
-	mode, err := networkMode(t.Networks)
-	if err != nil {
-		return nil, err
-	}
 	ports := hostPorts(r.Spec.EndpointSpec)
 	p := &Plan{
 		Name:       api.TaskName(r.Spec, r.Task),
 		Config:     config(r, spec, ports),
 		HostConfig: hostConfig(t, spec, ports),
 	}
-	p.HostConfig.NetworkMode = mode
 	applySettings(p.HostConfig, &own)
+	if err := p.join(r); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -208,21 +207,6 @@ func resources(req *swarm.ResourceRequirements, spec *swarm.ContainerSpec) conta
 		r.MemoryReservation = res.MemoryBytes
 	}
 	return r
-}
-
-// networkMode is the container's network: the engine's default bridge, or one
-// of its own networks by name.
-func networkMode(networks []swarm.NetworkAttachmentConfig) (container.NetworkMode, error) {
-	switch len(networks) {
-	case 0:
-		return "", nil
-	case 1:
-		switch n := networks[0].Target; n {
-		case network.NetworkHost, network.NetworkNone, network.NetworkBridge:
-			return container.NetworkMode(n), nil
-		}
-	}
-	return "", api.Errorf(api.CodeUnsupported, "network %q: only one of host, none and bridge can be used yet", networks[len(networks)-1].Target)
 }
 
 // hostPorts are the ports that the container itself publishes on its node.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/docker/go-connections/nat"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
@@ -18,6 +20,7 @@ func applySettings(h *container.HostConfig, t *setting.Task) {
 	h.PidMode = container.PidMode(t.PID)
 	h.IpcMode = container.IpcMode(t.IPC)
 	h.ShmSize = t.ShmSize
+	bindTo(h.PortBindings, t.HostIPs)
 	for _, d := range t.Devices {
 		h.Devices = append(h.Devices, container.DeviceMapping{PathOnHost: d.Host, PathInContainer: d.Container, CgroupPermissions: d.Permissions})
 	}
@@ -25,6 +28,19 @@ func applySettings(h *container.HostConfig, t *setting.Task) {
 		h.DeviceRequests = []container.DeviceRequest{{
 			Driver: g.Driver, Count: g.Count, DeviceIDs: g.IDs, Capabilities: [][]string{g.Capabilities}, Options: g.Options,
 		}}
+	}
+}
+
+// bindTo binds ports to the addresses that they are to have alone.
+func bindTo(ports nat.PortMap, ips setting.HostIPs) {
+	for port, bindings := range ports {
+		for i := range bindings {
+			published, _ := strconv.ParseUint(bindings[i].HostPort, 10, 16) // none: the engine picks one
+			p := swarm.PortConfig{PublishedPort: uint32(published), Protocol: swarm.PortConfigProtocol(port.Proto())}
+			if a := ips.Of(p); a.IsValid() {
+				bindings[i].HostIP = a.String()
+			}
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package docker
 import (
 	"encoding/json"
 	"flag"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +30,7 @@ type planCase struct {
 	node  bool                  // a task of a global service
 	own   map[string]string     // labels of the service, without their prefix
 	has   []api.GenericResource // that were set aside for the task
+	nets  Networking
 }
 
 func (c planCase) request() *Request {
@@ -45,6 +48,7 @@ func (c planCase) request() *Request {
 		r.Task.Slot = 0
 	}
 	r.Task.GenericResources = c.has
+	r.Networking = c.nets
 	for k, v := range c.own {
 		r.Spec.Labels[setting.Prefix+k] = v
 	}
@@ -84,6 +88,11 @@ var planCases = map[string]planCase{
 	"own-settings": {own: map[string]string{
 		"privileged": "true", "devices": "/dev/fuse,/dev/a:/dev/b:r", "gpus": `driver=nvidia,count=2,capabilities=compute,"options=a=b"`, "pid": "host", "ipc": "shareable", "shm-size": "64m",
 	}},
+	"host-ip": {own: map[string]string{"host-ip": "8080=127.0.0.1,53/udp=::1"}, ports: []swarm.PortConfig{
+		{TargetPort: 80, PublishedPort: 8080, PublishMode: swarm.PortConfigPublishModeHost, Protocol: swarm.PortConfigProtocolTCP},
+		{TargetPort: 53, PublishedPort: 53, PublishMode: swarm.PortConfigPublishModeHost, Protocol: swarm.PortConfigProtocolUDP},
+		{TargetPort: 53, PublishedPort: 53, PublishMode: swarm.PortConfigPublishModeHost},
+	}},
 	"gpus-by-name": {own: map[string]string{"gpus": `"device=0,GPU-7"`}},
 	"generic-resources": {spec: swarm.ContainerSpec{Env: []string{"A=1"}}, has: []api.GenericResource{
 		{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "GPU-1"}},
@@ -96,6 +105,14 @@ var planCases = map[string]planCase{
 		spec: swarm.ContainerSpec{Hosts: []string{"10.0.0.1 db database", "fe80::1 six", "nonsense"}, DNSConfig: &swarm.DNSConfig{Nameservers: []string{"1.1.1.1"}, Search: []string{"test"}, Options: []string{"ndots:1"}}, Sysctls: map[string]string{"net.core.somaxconn": "1024"}},
 		task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "host"}}},
 	},
+	"one-network": {task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "back"}}}, nets: onNetworks("back")},
+	"networks": {
+		nets:  onNetworks("back", "front", "ingress"),
+		spec:  swarm.ContainerSpec{DNSConfig: &swarm.DNSConfig{Nameservers: []string{"1.1.1.1"}}},
+		task:  swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "front"}, {Target: "back"}}},
+		ports: []swarm.PortConfig{{TargetPort: 80, PublishedPort: 8080, PublishMode: swarm.PortConfigPublishModeHost}},
+	},
+	"bridge-and-ingress": {nets: onNetworks("ingress"), task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "bridge"}}}},
 	"ports": {ports: []swarm.PortConfig{
 		{TargetPort: 80, PublishedPort: 8080, PublishMode: swarm.PortConfigPublishModeHost, Protocol: swarm.PortConfigProtocolTCP},
 		{TargetPort: 80, PublishedPort: 8081, PublishMode: swarm.PortConfigPublishModeHost},
@@ -119,6 +136,42 @@ var planCases = map[string]planCase{
 		spec: swarm.ContainerSpec{Healthcheck: &container.HealthConfig{Test: []string{"CMD", "/probe"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second, StartInterval: 500 * time.Millisecond}},
 		task: swarm.TaskSpec{LogDriver: &swarm.Driver{Name: "json-file", Options: map[string]string{"max-size": "1m"}}},
 	},
+}
+
+// onNetworks gives a task the fifth address of each network: of IPv4, and in all
+// but the first of IPv6 too.
+func onNetworks(names ...string) Networking {
+	n := Networking{DNS: []string{"10.0.0.254"}}
+	for i, name := range names {
+		e := EndpointPlan{Name: name, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i), 5})}, MAC: net.HardwareAddr{2, 0x42, 10, 0, byte(i), 5}}
+		if i > 0 {
+			e.Addrs = append(e.Addrs, netip.MustParseAddr("fd00::5"))
+		}
+		n.Networks = append(n.Networks, e)
+	}
+	return n
+}
+
+// An engine of old takes one network when a container is made, and no hardware
+// address but the container's.
+func TestAnOldEngineIsToldOfOneNetworkAtATime(t *testing.T) {
+	p, err := MakePlan(planCases["networks"].request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, rest := p.forVersion("1.44"); len(first.EndpointsConfig) != 3 || first.EndpointsConfig["front"].MacAddress == "" || len(rest) > 0 {
+		t.Errorf("a new engine is told %+v, then %+v", first, rest)
+	}
+	first, rest := p.forVersion("1.43")
+	if e := first.EndpointsConfig["back"]; len(first.EndpointsConfig) != 1 || e == nil || e.MacAddress != "" || e.IPAMConfig.IPv4Address != "10.0.0.5" {
+		t.Errorf("an old engine is told %+v first", first)
+	}
+	if len(rest) != 2 || rest[0].network != "front" || rest[1].network != "ingress" || rest[1].settings.MacAddress != "" || rest[1].settings.IPAMConfig.IPv6Address != "fd00::5" {
+		t.Errorf("and then %+v", rest)
+	}
+	if p.Networking.EndpointsConfig["back"].MacAddress == "" {
+		t.Error("the plan itself has changed")
+	}
 }
 
 // TestMakePlan compares every field of a spec with what the engine gets: see
@@ -195,7 +248,7 @@ func withoutEmpty(v any) any {
 				delete(m, k)
 			}
 		case map[string]any:
-			if len(x) == 0 && k != "80/tcp" && k != "53/udp" {
+			if len(x) == 0 && k != "80/tcp" && k != "53/udp" && k != "bridge" {
 				delete(m, k)
 			}
 		}
@@ -209,18 +262,19 @@ func TestMakePlanRefuses(t *testing.T) {
 		want string
 		code api.Code
 	}{
-		"secret":       {planCase{spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `secret "key": secrets are not supported yet`, api.CodeUnsupported},
-		"config":       {planCase{spec: swarm.ContainerSpec{Configs: []*swarm.ConfigReference{{ConfigName: "conf"}}}}, `config "conf": configs are not supported yet`, api.CodeUnsupported},
-		"npipe":        {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeNamedPipe, Source: "x", Target: "y"}}}}, `mount "y": type npipe exists on Windows only`, api.CodeUnsupported},
-		"cluster":      {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "x", Target: "/y"}}}}, `mount "/y": cluster volumes are not supported yet`, api.CodeUnsupported},
-		"relative":     {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "data"}}}}, `mount target "data": must be an absolute path`, api.CodeInvalid},
-		"bind name":    {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "data", Target: "/d"}}}}, `mount "/d": source "data" of a bind must be an absolute path`, api.CodeInvalid},
-		"volume path":  {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "/data", Target: "/d"}}}}, `mount "/d": source "/data" of a volume must be a name: use type bind for a path`, api.CodeInvalid},
-		"tmpfs source": {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "x", Target: "/d"}}}}, `mount "/d": a tmpfs has no source, but "x" is given`, api.CodeInvalid},
-		"mount type":   {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
-		"network":      {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": only one of host, none and bridge can be used yet`, api.CodeUnsupported},
-		"own label":    {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`, api.CodeInvalid},
-		"template":     {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`, api.CodeInvalid},
+		"secret":        {planCase{spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `secret "key": secrets are not supported yet`, api.CodeUnsupported},
+		"config":        {planCase{spec: swarm.ContainerSpec{Configs: []*swarm.ConfigReference{{ConfigName: "conf"}}}}, `config "conf": configs are not supported yet`, api.CodeUnsupported},
+		"npipe":         {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeNamedPipe, Source: "x", Target: "y"}}}}, `mount "y": type npipe exists on Windows only`, api.CodeUnsupported},
+		"cluster":       {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "x", Target: "/y"}}}}, `mount "/y": cluster volumes are not supported yet`, api.CodeUnsupported},
+		"relative":      {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "data"}}}}, `mount target "data": must be an absolute path`, api.CodeInvalid},
+		"bind name":     {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "data", Target: "/d"}}}}, `mount "/d": source "data" of a bind must be an absolute path`, api.CodeInvalid},
+		"volume path":   {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "/data", Target: "/d"}}}}, `mount "/d": source "/data" of a volume must be a name: use type bind for a path`, api.CodeInvalid},
+		"tmpfs source":  {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "x", Target: "/d"}}}}, `mount "/d": a tmpfs has no source, but "x" is given`, api.CodeInvalid},
+		"mount type":    {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
+		"network":       {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": the task has no address in a network of the cluster of that name, and of the engine's own it can use only one of host, none and bridge`, api.CodeUnsupported},
+		"host and more": {planCase{nets: onNetworks("back"), task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "back"}, {Target: "host"}}}}, `network "host": a task in it cannot be in network "back" of the cluster too: leave one of them out`, api.CodeInvalid},
+		"own label":     {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`, api.CodeInvalid},
+		"template":      {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`, api.CodeInvalid},
 	} {
 		_, err := MakePlan(c.request())
 		if err == nil || err.Error() != c.want || api.CodeOf(err) != c.code {

@@ -127,6 +127,14 @@ func (e *Engine) MissingImage(name string, why error) {
 	e.absent[docker.ImageName(name)] = why
 }
 
+// CutOff has the next create make a container that is on no network, and fail:
+// an engine that takes one network at a time went away between two calls.
+func (e *Engine) CutOff() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cutOff = true
+}
+
 // Pulls is how often an image was asked for while it was not here.
 func (e *Engine) Pulls(name string) int {
 	e.mu.Lock()
@@ -156,6 +164,18 @@ func (e *Engine) Of(id api.TaskID) (c docker.Container, ok bool) {
 		return b.Container, true
 	}
 	return docker.Container{}, false
+}
+
+// Networks are those that the container of a task is on.
+func (e *Engine) Networks(id api.TaskID) (names []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b := e.of(id); b != nil {
+		for _, n := range b.networks {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // Starts is how often the container of a task was started.

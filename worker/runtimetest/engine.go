@@ -26,12 +26,14 @@ import (
 type Engine struct {
 	mu         sync.Mutex
 	host       string
-	containers map[string]*box // by ID
+	containers map[string]*box          // by ID
+	bridges    map[string]docker.Bridge // by name
 	absent     map[string]error
 	pulled     map[string]int
 	auths      map[string]api.RegistryAuth // what an image was asked for with last
 	watchers   map[*watcher]struct{}
 	down       bool
+	cutOff     bool
 	hung       chan struct{} // nil, or closed when the engine goes on
 	faults     map[string][]error
 	pace       time.Duration
@@ -45,6 +47,7 @@ type box struct {
 	docker.Container
 	cluster  string
 	args     []string
+	networks []docker.EndpointPlan
 	checked  bool // has a health check
 	starts   int
 	sawExit  bool
@@ -63,7 +66,7 @@ type watcher struct {
 // New makes an engine that has every image and takes no time.
 func New(host string) *Engine {
 	return &Engine{
-		host: host, containers: map[string]*box{}, absent: map[string]error{}, pulled: map[string]int{},
+		host: host, containers: map[string]*box{}, bridges: map[string]docker.Bridge{}, absent: map[string]error{}, pulled: map[string]int{},
 		auths:    map[string]api.RegistryAuth{},
 		watchers: map[*watcher]struct{}{}, faults: map[string][]error{}, conns: make(chan net.Conn, 16),
 	}
@@ -229,13 +232,17 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 	if _, absent := e.absent[plan.Config.Image]; absent {
 		return "", fmt.Errorf("%w: %s", docker.ErrNoImage, plan.Config.Image)
 	}
+	if err := e.missing(r.Networking.Networks); err != nil {
+		return "", err
+	}
 	for _, b := range e.containers {
 		if b.Name == plan.Name {
+			b.networks = r.Networking.Networks // what an earlier call has left to do
 			return b.ID, nil
 		}
 	}
 	e.serial++
-	b := &box{cluster: r.Cluster, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
+	b := &box{cluster: r.Cluster, networks: r.Networking.Networks, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
 	b.ID, b.Name, b.Task, b.State = fmt.Sprintf("c%d", e.serial), plan.Name, r.Task.ID, docker.Created
 	for port, bindings := range plan.HostConfig.PortBindings {
 		for range bindings {
@@ -244,6 +251,10 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 	}
 	e.containers[b.ID] = b
 	e.tell(b, docker.Event{Type: docker.EventCreated})
+	if e.cutOff {
+		e.cutOff, b.networks = false, nil
+		return "", api.Errorf(api.CodeUnavailable, "container engine memory://%s broke off", e.host)
+	}
 	return b.ID, nil
 }
 
@@ -268,6 +279,9 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 		return fmt.Errorf("%w: %s", docker.ErrNoContainer, id)
 	case b.State == docker.Running:
 		return nil
+	}
+	if err := e.missing(b.networks); err != nil {
+		return err
 	}
 	e.begin(b)
 	return nil
