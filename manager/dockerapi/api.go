@@ -18,6 +18,7 @@ type API struct {
 	cluster  http.Handler // what the leader answers
 	manager  http.Handler // what any manager answers
 	log      *eventLog
+	keeper   *attachKeeper
 
 	lastPing atomic.Pointer[enginePing]
 }
@@ -34,6 +35,7 @@ func New(cfg Config) (*API, error) {
 		client:   &http.Client{Transport: newEngineTransport(cfg.DialEngine)},
 		log:      newEventLog(),
 	}
+	a.keeper = newAttachKeeper(a)
 	a.node, a.cluster, a.manager = a.nodeRoutes(), a.clusterRoutes(), a.managerRoutes()
 	return a, nil
 }

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -71,6 +73,47 @@ type Tunnel interface {
 	// Engine returns a raw connection to the container engine of a node, this
 	// one included. It gives up when ctx ends.
 	Engine(ctx context.Context, node api.NodeID) (net.Conn, error)
+	// Daemon returns a connection to the daemon of a node, which serves
+	// API.OfNode there.
+	Daemon(ctx context.Context, node api.NodeID) (net.Conn, error)
+}
+
+// Prober tells what only this node's kernel knows.
+type Prober interface {
+	// Reach sends a packet of the full size that this node's part of a network
+	// takes, which nobody on the way may cut, to an address in it, and waits for
+	// the answer.
+	Reach(ctx context.Context, network api.NetworkID, to netip.Addr) (size int, took time.Duration, err error)
+	// Look goes through this node's steps on the way to a service.
+	Look(ctx context.Context, q *api.TraceRequest) []api.TraceStep
+}
+
+// Networks is this node's own part of the cluster's networks.
+type Networks interface {
+	// Known returns the networks that the node has heard of, whatever its role.
+	Known() []*fabric.Network
+	// Prepare returns when the node has its part of the networks, and what a
+	// container is made with to be in them. They stay until Detach.
+	Prepare(ctx context.Context, id string, networks []api.Attachment) (Networking, error)
+	// Attach gives a container that runs what the networks mean to it. Once
+	// more for one that it has been called for already is fine.
+	Attach(ctx context.Context, id string, pid int, networks []api.Attachment) error
+	// Detach forgets a container that has ended, or was never made.
+	Detach(id string)
+}
+
+// Networking is how a container is in networks of the cluster.
+type Networking struct {
+	Networks []Bridge     // as many as were asked for, in the same order
+	DNS      []netip.Addr // whom it asks for names
+}
+
+// Bridge is a container's place in this node's part of a network.
+type Bridge struct {
+	Network api.NetworkID
+	Name    string // the engine's network
+	Addrs   []netip.Addr
+	MAC     net.HardwareAddr
 }
 
 // Config is what the API is made of.
@@ -83,10 +126,22 @@ type Config struct {
 	// leader to be elected, since the caller can do no better, and answer 503
 	// where there is none. The leader's end of it serves API.Forwarded.
 	Forward http.Handler
+	// ToManager hands a request of this node's own, about its own containers, to
+	// a manager. It is called only while Node says Worker.
+	ToManager http.Handler
+	// Networks, where it is nil, makes none of this node's containers part of
+	// the cluster's networks.
+	Networks Networks
+	// Prober, where it is nil, leaves questions about this node's kernel without
+	// an answer.
+	Prober Prober
 	// DialEngine connects to the container engine of this host.
 	DialEngine func(ctx context.Context) (net.Conn, error)
 	// Explain says of the nodes that a waiting task could have why each does not take it.
 	Explain func(*state.View, *api.Task) []api.NodeReason
+	// Routes are the prefixes that this host has routes for, which no network
+	// gets as its subnet. Nil: it has none.
+	Routes func() []netip.Prefix
 	// NewToken makes a join token that pins the cluster's root certificate.
 	NewToken func(rootPEM []byte) string
 	// RotateRoot is the cluster with a successor of its root: the one in PEM, or
@@ -119,6 +174,9 @@ func (c *Config) complete() error {
 		if missing {
 			return errors.New("dockerapi: Config." + name + " is missing")
 		}
+	}
+	if c.Routes == nil {
+		c.Routes = func() []netip.Prefix { return nil }
 	}
 	if c.NewID == nil {
 		c.NewID = api.NewID

@@ -96,6 +96,11 @@ func (e *fakeEngines) Engine(ctx context.Context, id api.NodeID) (net.Conn, erro
 	return conn, err
 }
 
+// Daemon answers with what a test puts behind it under the node's ID and "/daemon".
+func (e *fakeEngines) Daemon(ctx context.Context, id api.NodeID) (net.Conn, error) {
+	return e.Engine(ctx, id+"/daemon")
+}
+
 // cluster is an API over a state, with clients to it.
 type cluster struct {
 	*testing.T
@@ -112,7 +117,7 @@ type cluster struct {
 
 // start serves the API with the local engine answered by engine; nil is an
 // engine that is down.
-func start(t *testing.T, engine http.Handler) *cluster {
+func start(t *testing.T, engine http.Handler, change ...func(*dockerapi.Config, *cluster)) *cluster {
 	c := &cluster{
 		T: t, node: &fakeNode{role: dockerapi.Leader}, store: &memStore{State: state.New()},
 		engines: &fakeEngines{addr: map[api.NodeID]string{}, hang: map[api.NodeID]bool{}},
@@ -121,7 +126,7 @@ func start(t *testing.T, engine http.Handler) *cluster {
 		c.engines.addr["node1"] = serve(t, engine)
 	}
 	var ids atomic.Int64
-	a, err := dockerapi.New(dockerapi.Config{
+	cfg := dockerapi.Config{
 		Node: c.node, Store: c.store, Tunnel: c.engines, Version: "v0.test", LogPatience: 200 * time.Millisecond, RegistryPatience: 100 * time.Millisecond,
 		DialEngine: func(ctx context.Context) (net.Conn, error) { return c.engines.Engine(ctx, "node1") },
 		Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +144,11 @@ func start(t *testing.T, engine http.Handler) *cluster {
 		RotateRoot: ca.Rotate,
 		NewToken:   func([]byte) string { return fmt.Sprintf("token%d", ids.Add(1)) },
 		NewID:      func() string { return fmt.Sprintf("id%d", ids.Add(1)) },
-	})
+	}
+	for _, f := range change {
+		f(&cfg, c)
+	}
+	a, err := dockerapi.New(cfg)
 	c.must(err)
 	c.api = a
 	addr := serve(t, a)

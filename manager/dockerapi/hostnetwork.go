@@ -4,22 +4,27 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
 )
 
-// The host's half of /networks: on a manager the engine's networks and the
-// cluster's are one list, and every request goes to whoever has the network.
-// On any other node all of it is the engine's, as far as the engine knows.
+// The host's half of /networks: on a member of the cluster the engine's
+// networks and the cluster's are one list, and every request goes to whoever
+// has the network. The bridges that are this node's part of the cluster's
+// networks are the cluster's: the engine's list has them under the same names.
 
 // leaderPatience is how long the cluster's part of a list is waited for while
 // managers elect a leader; then it is told as this manager last knew it.
@@ -28,6 +33,11 @@ const leaderPatience = 2 * time.Second
 func (a *API) isManager() bool {
 	role := a.cfg.Node.Role()
 	return role == Manager || role == Leader
+}
+
+// isMember reports whether the node knows the cluster's networks.
+func (a *API) isMember() bool {
+	return a.isManager() || a.cfg.Networks != nil && a.cfg.Node.Role() == Worker
 }
 
 // answer keeps an answer, to be looked at before it goes out.
@@ -90,7 +100,7 @@ func (a *API) toEngine(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) hostNetworkList(w http.ResponseWriter, r *http.Request) error {
-	if !a.isManager() {
+	if !a.isMember() {
 		return a.toEngine(w, r)
 	}
 	local := kept(func(w http.ResponseWriter) { _ = a.toEngine(w, r) })
@@ -106,12 +116,21 @@ func (a *API) hostNetworkList(w http.ResponseWriter, r *http.Request) error {
 	if err := json.Unmarshal(local.body.Bytes(), &theirs); err != nil {
 		return fmt.Errorf("the engine's list of networks: %w", err)
 	}
-	return writeJSON(w, http.StatusOK, append(list, theirs...))
+	for _, n := range decodeNetworks(theirs, false) {
+		if !n.bridge() {
+			list = append(list, n.raw)
+		}
+	}
+	return writeJSON(w, http.StatusOK, list)
 }
 
 // clusterNetworks asks the leader for the cluster's networks. Without a leader
-// they are those that this manager knew last, as in info.
+// they are those that this manager knew last, as in info; a worker knows those
+// that it has heard of.
 func (a *API) clusterNetworks(r *http.Request, query string) ([]json.RawMessage, error) {
+	if !a.isManager() {
+		return a.heardOf(question(r.Context(), r, "/networks", query))
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), leaderPatience)
 	defer cancel()
 	q := question(ctx, r, "/swarmctl/networks", query)
@@ -131,13 +150,46 @@ func (a *API) clusterNetworks(r *http.Request, query string) ([]json.RawMessage,
 	return list, err
 }
 
+// heardOf are the cluster's networks as a worker knows them.
+func (a *API) heardOf(r *http.Request) ([]json.RawMessage, error) {
+	f, err := parseFilters(r, networkFilters...)
+	if err != nil {
+		return nil, err
+	}
+	list := []json.RawMessage{}
+	for _, known := range a.cfg.Networks.Known() {
+		n := networkOf(known)
+		if matchNetwork(f, n, func(*api.Network) bool { return true }) {
+			list = append(list, raw(projectNetwork(n, apiVersion(r))))
+		}
+	}
+	return list, nil
+}
+
+// networkOf is a network as far as a worker knows it.
+func networkOf(f *fabric.Network) *api.Network {
+	n := &api.Network{ID: f.ID}
+	n.Spec.Name, n.Spec.Internal, n.Spec.Attachable, n.Spec.Ingress = f.Name, f.Internal, f.Attachable, f.Ingress
+	for _, s := range f.Subnets {
+		n.IPAM.Configs = append(n.IPAM.Configs, swarm.IPAMConfig{Subnet: s.Prefix.String()})
+		n.VXLAN = append(n.VXLAN, s.VXLAN)
+		n.Spec.IPv6Enabled = n.Spec.IPv6Enabled || s.Prefix.Addr().Is6()
+	}
+	return n
+}
+
 // knownNetwork is a network, and whose it is.
 type knownNetwork struct {
-	ID   string `json:"Id"`
-	Name string
-	ours bool
-	raw  json.RawMessage
+	ID     string `json:"Id"`
+	Name   string
+	Labels map[string]string
+	ours   bool
+	raw    json.RawMessage
 }
+
+// bridge reports whether a network of the engine is this node's part of one of
+// the cluster's.
+func (n *knownNetwork) bridge() bool { return !n.ours && n.Labels[api.LabelNetworkID] != "" }
 
 func decodeNetworks(list []json.RawMessage, ours bool) []knownNetwork {
 	out := make([]knownNetwork, 0, len(list))
@@ -150,10 +202,10 @@ func decodeNetworks(list []json.RawMessage, ours bool) []knownNetwork {
 	return out
 }
 
-// findNetwork returns the network that a request is about, or nil where nobody
-// has it. An engine that is down has none.
-func (a *API) findNetwork(r *http.Request) (*knownNetwork, error) {
-	var all []knownNetwork
+// findNetwork returns the network that a reference is about, or nil where
+// nobody has it. An engine that is down has none.
+func (a *API) findNetwork(r *http.Request, ref string) (*knownNetwork, error) {
+	var all, bridges []knownNetwork
 	scope := r.URL.Query().Get("scope")
 	if scope == "" || scope == scopeSwarm {
 		list, err := a.clusterNetworks(r, "")
@@ -163,11 +215,41 @@ func (a *API) findNetwork(r *http.Request) (*knownNetwork, error) {
 		all = decodeNetworks(list, true)
 	}
 	if scope != scopeSwarm {
-		all = append(all, a.engineNetworks(r)...)
+		for _, n := range a.engineNetworks(r) {
+			if n.bridge() {
+				bridges = append(bridges, n)
+			} else {
+				all = append(all, n)
+			}
+		}
 	}
-	return chooseNetwork(all, r.PathValue("id"))
+	n, err := chooseNetwork(all, ref)
+	if n != nil || err != nil {
+		return n, err
+	}
+	// A bridge that outlives its network for a moment is nobody's to touch.
+	if left, err := chooseNetwork(bridges, ref); left != nil || err != nil {
+		return nil, api.Errorf(api.CodeNotFound, "network %s not found", ref)
+	}
+	if a.cfg.Node.Role() != Worker || scope == "local" {
+		return nil, nil
+	}
+	return a.askAbout(r.Context(), ref)
 }
 
+// askAbout asks a manager about a network that this worker has not heard of
+// yet: it may have been made a moment ago.
+func (a *API) askAbout(ctx context.Context, ref string) (*knownNetwork, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	n := &knownNetwork{ours: true}
+	if a.askCluster(ctx, http.MethodGet, a.nodePath()+"/networks/"+url.PathEscape(ref), nil, &n.raw) != nil {
+		return nil, nil // nobody knows it, as far as can be found out
+	}
+	return n, json.Unmarshal(n.raw, n)
+}
+
+// engineNetworks are those of the engine, the cluster's bridges among them.
 func (a *API) engineNetworks(r *http.Request) []knownNetwork {
 	q := question(r.Context(), r, "/networks", "")
 	var list []json.RawMessage
@@ -205,10 +287,10 @@ func chooseNetwork(all []knownNetwork, ref string) (*knownNetwork, error) {
 // cluster's, and by the engine, under the network's ID, where it is the host's.
 func (a *API) ofNetwork(ours func(w http.ResponseWriter, r *http.Request, n *knownNetwork) error) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if !a.isManager() {
+		if !a.isMember() {
 			return a.toEngine(w, r)
 		}
-		n, err := a.findNetwork(r)
+		n, err := a.findNetwork(r, r.PathValue("id"))
 		switch {
 		case err != nil:
 			return err
@@ -223,18 +305,12 @@ func (a *API) ofNetwork(ours func(w http.ResponseWriter, r *http.Request, n *kno
 	}
 }
 
-// nodeNetwork reports whether every engine has a network of that name: what a
-// service can be put into although it spans no nodes.
-func nodeNetwork(name string) bool {
-	return name == network.NetworkHost || name == network.NetworkBridge || name == network.NetworkNone
-}
-
 // networkInspect answers within the swarm's scope for the networks that each
 // node has for itself. Clients ask so before they put a service into one, and
 // send the ID that they are told: it must be true on every node, so it is the name.
 func (a *API) networkInspect(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("id")
-	if r.URL.Query().Get("scope") != scopeSwarm || !nodeNetwork(name) {
+	if r.URL.Query().Get("scope") != scopeSwarm || !servicespec.NodeNetwork(name) {
 		return a.ofNetwork(a.hostNetworkInspect)(w, r)
 	}
 	driver := name
@@ -244,23 +320,67 @@ func (a *API) networkInspect(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, network.Inspect{Name: name, ID: name, Scope: scopeSwarm, Driver: driver})
 }
 
-// hostNetworkInspect has nothing to add for verbose: no peers or services yet.
+// hostNetworkInspect is what the cluster knows of a network, with the
+// containers that are on this node's part of it.
 func (a *API) hostNetworkInspect(w http.ResponseWriter, r *http.Request, n *knownNetwork) error {
 	if v := r.URL.Query().Get("verbose"); v != "" {
 		if _, err := strconv.ParseBool(v); err != nil {
 			return api.Errorf(api.CodeInvalid, "invalid value for verbose: %s: %v", v, err)
 		}
 	}
-	return writeJSON(w, http.StatusOK, n.raw)
+	data, err := a.clusterNetwork(r, n)
+	if err != nil {
+		return err
+	}
+	var out networkAnswer
+	if err := json.Unmarshal(data, &out); err != nil {
+		return fmt.Errorf("the leader's answer about network %s: %w", n.Name, err)
+	}
+	out.Containers = a.containersOn(r, n.ID)
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// clusterNetwork asks the leader about a network, and tells what this node
+// knows of it where there is none.
+func (a *API) clusterNetwork(r *http.Request, n *knownNetwork) (json.RawMessage, error) {
+	if !a.isManager() {
+		return n.raw, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), leaderPatience)
+	defer cancel()
+	q := question(ctx, r, "/swarmctl/networks/"+n.ID, r.URL.RawQuery)
+	told := kept(func(w http.ResponseWriter) { a.serveCluster(w, q) })
+	if told.status == http.StatusOK {
+		return told.body.Bytes(), nil
+	}
+	if view := a.cfg.Store.View(); view != nil {
+		if known := view.Network(api.NetworkID(n.ID)); known != nil {
+			return raw(inspectNetwork(view, known, q)), nil
+		}
+	}
+	return n.raw, nil
+}
+
+// containersOn are the containers in this node's part of a network; nil where
+// it has no part.
+func (a *API) containersOn(r *http.Request, id string) map[string]network.EndpointResource {
+	for _, n := range a.engineNetworks(r) {
+		if n.Labels[api.LabelNetworkID] != id {
+			continue
+		}
+		q := question(r.Context(), r, "/networks/"+n.ID, "")
+		var bridge network.Inspect
+		if json.Unmarshal(kept(func(w http.ResponseWriter) { a.engine.ServeHTTP(w, q) }).body.Bytes(), &bridge) != nil {
+			return nil
+		}
+		return bridge.Containers
+	}
+	return nil
 }
 
 func (a *API) hostNetworkDelete(w http.ResponseWriter, r *http.Request, n *knownNetwork) error {
 	a.serveCluster(w, at(r, "/swarmctl/networks/"+n.ID))
 	return nil
-}
-
-func (a *API) hostNetworkConnect(_ http.ResponseWriter, _ *http.Request, n *knownNetwork) error {
-	return api.Errorf(api.CodeUnsupported, "network %q: not supported yet: single containers in networks that span hosts come with a later version of swarmctl", n.Name)
 }
 
 // hostNetworkCreate sends a network that spans hosts to the leader, and any
@@ -272,21 +392,29 @@ func (a *API) hostNetworkCreate(w http.ResponseWriter, r *http.Request) error {
 	}
 	var req network.CreateRequest
 	if json.Unmarshal(body, &req) != nil || req.ConfigOnly || req.Driver != api.DriverOverlay && req.Scope != scopeSwarm {
-		if a.isManager() {
-			if view := a.cfg.Store.View(); view != nil && view.NetworkByName(req.Name) != nil {
-				return errNetworkExists(req.Name)
-			}
+		if a.knowsName(req.Name) {
+			return errNetworkExists(req.Name)
 		}
 		return a.toEngine(w, r)
 	}
 	if !a.isManager() {
 		return a.notHere()
 	}
-	if slices.ContainsFunc(a.engineNetworks(r), func(n knownNetwork) bool { return n.Name == req.Name }) {
+	if slices.ContainsFunc(a.engineNetworks(r), func(n knownNetwork) bool { return n.Name == req.Name && !n.bridge() }) {
 		return errNetworkExists(req.Name)
 	}
 	a.serveCluster(w, at(r, "/swarmctl/networks/create"))
 	return nil
+}
+
+// knowsName reports whether one of the cluster's networks has a name, as far as
+// this node knows.
+func (a *API) knowsName(name string) bool {
+	if a.isManager() {
+		view := a.cfg.Store.View()
+		return view != nil && view.NetworkByName(name) != nil
+	}
+	return a.isMember() && slices.ContainsFunc(a.cfg.Networks.Known(), func(n *fabric.Network) bool { return n.Name == name })
 }
 
 func errNetworkExists(name string) error {
@@ -307,23 +435,51 @@ func (a *API) notHere() error {
 // hostNetworkPrune removes what nobody uses: first the cluster's, where a
 // refusal leaves everything as it is, then the engine's.
 func (a *API) hostNetworkPrune(w http.ResponseWriter, r *http.Request) error {
-	if !a.isManager() {
+	if !a.isMember() {
 		return a.toEngine(w, r)
 	}
-	cluster := kept(func(w http.ResponseWriter) { a.serveCluster(w, at(r, "/swarmctl/networks/prune")) })
-	if cluster.status != http.StatusOK {
-		cluster.pass(w)
-		return nil
+	var all, theirs network.PruneReport
+	if a.isManager() {
+		cluster := kept(func(w http.ResponseWriter) { a.serveCluster(w, at(r, "/swarmctl/networks/prune")) })
+		if cluster.status != http.StatusOK {
+			cluster.pass(w)
+			return nil
+		}
+		if err := json.Unmarshal(cluster.body.Bytes(), &all); err != nil {
+			return err
+		}
 	}
-	local := kept(func(w http.ResponseWriter) { _ = a.toEngine(w, r) })
+	q, err := sparingBridges(r)
+	if err != nil {
+		return err
+	}
+	local := kept(func(w http.ResponseWriter) { _ = a.toEngine(w, q) })
 	if local.status != http.StatusOK {
 		local.pass(w)
 		return nil
 	}
-	var all, theirs network.PruneReport
-	if err := errors.Join(json.Unmarshal(cluster.body.Bytes(), &all), json.Unmarshal(local.body.Bytes(), &theirs)); err != nil {
+	if err := json.Unmarshal(local.body.Bytes(), &theirs); err != nil {
 		return err
 	}
 	all.NetworksDeleted = append(all.NetworksDeleted, theirs.NetworksDeleted...)
 	return writeJSON(w, http.StatusOK, all)
+}
+
+// sparingBridges is the request with a filter more: the engine takes a bridge
+// that no container is on for one that nobody needs.
+func sparingBridges(r *http.Request) (*http.Request, error) {
+	f, err := filters.FromJSON(r.URL.Query().Get("filters"))
+	if err != nil {
+		return nil, api.Errorf(api.CodeInvalid, "invalid filters: %v", err)
+	}
+	f.Add("label!", api.LabelNetworkID)
+	text, err := filters.ToJSON(f)
+	if err != nil {
+		return nil, err
+	}
+	out := r.Clone(r.Context())
+	query := out.URL.Query()
+	query.Set("filters", text)
+	out.URL.RawQuery = query.Encode()
+	return out, nil
 }

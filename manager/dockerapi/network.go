@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ import (
 
 const scopeSwarm = "swarm"
 
+// networkFilters are those of a list of networks.
+var networkFilters = []string{"dangling", "driver", "id", "label", "name", "scope", "type"}
+
 func (a *API) networkList(w http.ResponseWriter, r *http.Request) error {
 	view, err := a.read(r)
 	if err != nil {
@@ -40,26 +44,41 @@ func (a *API) networkList(w http.ResponseWriter, r *http.Request) error {
 
 // listNetworks are the cluster's networks that the filters of a request let through.
 func listNetworks(view *state.View, r *http.Request) ([]networkAnswer, error) {
-	f, err := parseFilters(r, "dangling", "driver", "id", "label", "name", "scope", "type")
+	f, err := parseFilters(r, networkFilters...)
 	if err != nil {
 		return nil, err
 	}
 	list := []networkAnswer{}
+	used := func(n *api.Network) bool { return inUse(view, n) }
 	for n := range view.Networks() {
-		if matchNetwork(view, f, n) {
+		if matchNetwork(f, n, used) {
 			list = append(list, projectNetwork(n, apiVersion(r)))
 		}
 	}
 	return list, nil
 }
 
-func matchNetwork(view *state.View, f filters.Args, n *api.Network) bool {
+// inUse reports whether pruning leaves a network alone.
+func inUse(view *state.View, n *api.Network) bool {
+	if n.Spec.Ingress || len(view.NetworkUsers(n.ID)) > 0 {
+		return true
+	}
+	for range view.NetworkTasks(n.ID) {
+		return true
+	}
+	for range view.NetworkAttached(n.ID) {
+		return true
+	}
+	return false
+}
+
+func matchNetwork(f filters.Args, n *api.Network, used func(*api.Network) bool) bool {
 	if !f.ExactMatch("driver", api.DriverOverlay) || !f.ExactMatch("scope", scopeSwarm) || !f.ExactMatch("type", "custom") ||
 		!f.Match("name", n.Spec.Name) || !f.Match("id", string(n.ID)) || !f.MatchKVList("label", n.Spec.Labels) {
 		return false
 	}
 	dangling, err := f.GetBoolOrDefault("dangling", false)
-	return err != nil || !f.Contains("dangling") || dangling == (len(view.NetworkUsers(n.ID)) == 0)
+	return err != nil || !f.Contains("dangling") || dangling != used(n)
 }
 
 // ipv4Since is the version of the API that tells whether a network has IPv4.
@@ -75,14 +94,15 @@ func projectNetwork(n *api.Network, version string) networkAnswer {
 	out := networkAnswer{Inspect: network.Inspect{
 		Name: n.Spec.Name, ID: string(n.ID), Created: n.Meta.CreatedAt, Scope: scopeSwarm, Driver: api.DriverOverlay,
 		IPAM:     network.IPAM{Driver: "default", Options: n.IPAM.Driver.Options},
-		Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Options: networkOptions(n), Labels: n.Spec.Labels,
+		Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Ingress: n.Spec.Ingress, EnableIPv6: n.Spec.IPv6Enabled,
+		Options: networkOptions(n), Labels: n.Spec.Labels,
 	}}
 	for _, c := range n.IPAM.Configs {
 		out.IPAM.Config = append(out.IPAM.Config, network.IPAMConfig{Subnet: c.Subnet, IPRange: c.Range, Gateway: c.Gateway})
 	}
 	if version == "" || versions.GreaterThanOrEqualTo(version, ipv4Since) {
-		yes := true
-		out.EnableIPv4 = &yes
+		four := slices.ContainsFunc(n.IPAM.Configs, func(c swarm.IPAMConfig) bool { return !strings.Contains(c.Subnet, ":") })
+		out.EnableIPv4 = &four
 	}
 	return out
 }
@@ -143,7 +163,32 @@ func (a *API) allot(r *http.Request, n *api.Network) error {
 	if err != nil {
 		return err
 	}
-	return pool.Allot(n, ipam.TakenBy(view.Networks()))
+	taken := ipam.TakenBy(view.Networks())
+	taken.Subnets = append(taken.Subnets, a.cfg.Routes()...)
+	for node := range view.Nodes() {
+		taken.Subnets = append(taken.Subnets, node.Routes...)
+	}
+	if err := pool.Allot(n, taken); err != nil {
+		return err
+	}
+	return routedBy(view, n)
+}
+
+// routedBy refuses a subnet that a host has a route of its own to, which can
+// only be one that was asked for: the host would lose one of the two.
+func routedBy(view *state.View, n *api.Network) error {
+	for node := range view.Nodes() {
+		for _, c := range n.IPAM.Configs {
+			subnet, err := netip.ParsePrefix(c.Subnet)
+			if err != nil {
+				return err
+			}
+			if i := slices.IndexFunc(node.Routes, subnet.Overlaps); i >= 0 {
+				return api.Errorf(api.CodeForbidden, "network %s: its subnet %s overlaps with %s, which node %s routes elsewhere: give another subnet, or leave it out", n.Spec.Name, subnet, node.Routes[i], node.Hostname())
+			}
+		}
+	}
+	return nil
 }
 
 // networkSpec is what a request asks for, or why it cannot be had.
@@ -151,7 +196,8 @@ func networkSpec(req *network.CreateRequest) (api.NetworkSpec, error) {
 	spec := api.NetworkSpec{
 		Annotations:         swarm.Annotations{Name: req.Name, Labels: notEmpty(req.Labels)},
 		DriverConfiguration: &swarm.Driver{Name: api.DriverOverlay, Options: req.Options},
-		Internal:            req.Internal, Attachable: req.Attachable, Scope: scopeSwarm,
+		Internal:            req.Internal, Attachable: req.Attachable, Ingress: req.Ingress, Scope: scopeSwarm,
+		IPv6Enabled: req.EnableIPv6 != nil && *req.EnableIPv6,
 	}
 	if err := checkNetwork(req); err != nil {
 		return spec, err
@@ -185,20 +231,50 @@ func checkNetwork(req *network.CreateRequest) error {
 		return err
 	}
 	switch {
-	case slices.Contains([]string{"bridge", "host", "none", "default", "ingress"}, req.Name):
+	case slices.Contains([]string{"bridge", "host", "none", "default"}, req.Name) || req.Name == api.IngressNetwork && !req.Ingress:
 		return api.Errorf(api.CodeForbidden, "operation is not permitted on predefined %s network", req.Name)
 	case req.Scope == "local":
 		return api.Errorf(api.CodeInvalid, "cannot downgrade network scope for overlay networks")
 	case req.Driver != api.DriverOverlay && req.Driver != "":
 		return unsupported("driver %s cannot span hosts: use --driver overlay, or leave out --scope swarm", req.Driver)
-	case req.Ingress:
-		return unsupported("not supported yet: ingress networks come with a later version of swarmctl")
+	case req.Ingress && req.Attachable:
+		return api.Errorf(api.CodeInvalid, "ingress network cannot be attachable: published ports alone use it")
+	case req.Ingress && req.Internal:
+		return api.Errorf(api.CodeInvalid, "ingress network cannot be internal: clients from outside come through it")
+	case req.EnableIPv4 != nil && !*req.EnableIPv4:
+		return api.Errorf(api.CodeInvalid, "IPv4 cannot be disabled in a Swarm scoped network: leave out --ipv4=false")
 	case req.ConfigFrom != nil && req.ConfigFrom.Network != "":
 		return unsupported("configuration networks are for networks of one host")
-	case req.EnableIPv6 != nil && *req.EnableIPv6:
-		return unsupported("not supported yet: IPv6 in networks that span hosts")
 	case req.IPAM != nil && req.IPAM.Driver != "" && req.IPAM.Driver != "default":
 		return api.Errorf(api.CodeInvalid, "error during lookup of plugin %s: the cluster hands out the addresses of network %q itself: use the default", req.IPAM.Driver, req.Name)
+	}
+	return checkOptions(req)
+}
+
+const (
+	optionMTU       = "com.docker.network.driver.mtu"
+	optionEncrypted = "encrypted"
+	// Every IPv6 node takes packets of 1280 bytes, every IPv4 one of 68; nothing
+	// larger than 65535 has room in an IP packet's length.
+	minMTU, minMTU6, maxMTU = 68, 1280, 65535
+)
+
+// checkOptions holds the driver's options to what is carried out. Those that
+// other drivers know are stored and shown, as Docker Swarm does.
+func checkOptions(req *network.CreateRequest) error {
+	if _, ok := req.Options[optionEncrypted]; ok {
+		return api.Errorf(api.CodeUnsupported, "network %q: not supported yet: option %s: what goes between hosts is not encrypted; use a network of the hosts that is, or leave the option out", req.Name, optionEncrypted)
+	}
+	text, ok := req.Options[optionMTU]
+	if !ok {
+		return nil
+	}
+	least := minMTU
+	if req.EnableIPv6 != nil && *req.EnableIPv6 {
+		least = minMTU6
+	}
+	if mtu, err := strconv.Atoi(text); err != nil || mtu < least || mtu > maxMTU {
+		return api.Errorf(api.CodeInvalid, "network %q: invalid MTU %q: give a number from %d to %d, or leave out %s for what the hosts' own network leaves room for", req.Name, text, least, maxMTU, optionMTU)
 	}
 	return nil
 }
@@ -215,7 +291,8 @@ func (a *API) networkDelete(w http.ResponseWriter, r *http.Request) error {
 	return a.deleted(w, r, state.Op{DeleteNetwork: &state.DeleteNetwork{ID: n.ID}})
 }
 
-// networkPrune removes the networks that no service uses.
+// networkPrune removes the networks that nobody uses. The ingress network is
+// there for services to come.
 func (a *API) networkPrune(w http.ResponseWriter, r *http.Request) error {
 	f, err := parseFilters(r, "label", "label!", "until")
 	if err != nil {
@@ -231,7 +308,7 @@ func (a *API) networkPrune(w http.ResponseWriter, r *http.Request) error {
 	}
 	report := network.PruneReport{}
 	for n := range view.Networks() {
-		if !until.IsZero() && n.Meta.CreatedAt.After(until) || !f.MatchKVList("label", n.Spec.Labels) ||
+		if n.Spec.Ingress || !until.IsZero() && n.Meta.CreatedAt.After(until) || !f.MatchKVList("label", n.Spec.Labels) ||
 			f.Contains("label!") && f.MatchKVList("label!", n.Spec.Labels) {
 			continue
 		}

@@ -163,7 +163,6 @@ func TestRefusedNetworks(t *testing.T) {
 	c, _ := withNetworks(t, "bridge", "br1")
 	c.network("back", overlay())
 	c.network("front", network.CreateOptions{Driver: "overlay", IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: "10.9.0.0/24"}}}})
-	yes := true
 	ipam := func(configs ...network.IPAMConfig) network.CreateOptions {
 		return network.CreateOptions{Driver: "overlay", IPAM: &network.IPAM{Driver: "default", Config: configs}}
 	}
@@ -181,8 +180,10 @@ func TestRefusedNetworks(t *testing.T) {
 		{"x", network.CreateOptions{Driver: "overlay", Scope: "local"}, errdefs.IsInvalidArgument, "cannot downgrade network scope for overlay networks"},
 		{"ingress", overlay(), errdefs.IsPermissionDenied, "operation is not permitted on predefined ingress network"},
 		{"x", network.CreateOptions{Driver: "macvlan", Scope: "swarm"}, errdefs.IsNotImplemented, `network "x": driver macvlan cannot span hosts: use --driver overlay, or leave out --scope swarm`},
-		{"x", network.CreateOptions{Driver: "overlay", Ingress: true}, errdefs.IsNotImplemented, `network "x": not supported yet: ingress networks come with a later version of swarmctl`},
-		{"x", network.CreateOptions{Driver: "overlay", EnableIPv6: &yes}, errdefs.IsNotImplemented, `network "x": not supported yet: IPv6 in networks that span hosts`},
+		{"x", network.CreateOptions{Driver: "overlay", Ingress: true, Attachable: true}, errdefs.IsInvalidArgument, "ingress network cannot be attachable: published ports alone use it"},
+		{"x", network.CreateOptions{Driver: "overlay", Ingress: true, Internal: true}, errdefs.IsInvalidArgument, "ingress network cannot be internal: clients from outside come through it"},
+		{"x", network.CreateOptions{Driver: "overlay", Options: map[string]string{"encrypted": ""}}, errdefs.IsNotImplemented, `network "x": not supported yet: option encrypted: what goes between hosts is not encrypted; use a network of the hosts that is, or leave the option out`},
+		{"x", network.CreateOptions{Driver: "overlay", Options: map[string]string{"com.docker.network.driver.mtu": "70000"}}, errdefs.IsInvalidArgument, `network "x": invalid MTU "70000": give a number from 68 to 65535, or leave out com.docker.network.driver.mtu for what the hosts' own network leaves room for`},
 		{"x", ipam(network.IPAMConfig{Subnet: "10.9.0.128/25"}), errdefs.IsPermissionDenied, "Pool overlaps with other one on this address space: subnet 10.9.0.128/25 of network x overlaps with 10.9.0.0/24 of network front"},
 		{"x", ipam(network.IPAMConfig{Subnet: "10.0.0.0/8"}), errdefs.IsPermissionDenied, "Pool overlaps with other one on this address space: subnet 10.0.0.0/8 of network x overlaps with 10.0.1.0/24 of network back"},
 		{"x", ipam(network.IPAMConfig{Subnet: "10.8.0.0/24", Gateway: "10.7.0.1"}), errdefs.IsInvalidArgument, "ipam configuration: invalid gateway 10.7.0.1: it is no address of a host in subnet 10.8.0.0/24"},
@@ -198,7 +199,7 @@ func TestRefusedNetworks(t *testing.T) {
 	wantError(t, err, errdefs.IsNotFound, "network none not found")
 	wantError(t, c.docker.NetworkRemove(t.Context(), "none"), errdefs.IsNotFound, "network none not found")
 	err = c.docker.NetworkConnect(t.Context(), "back", "c1", nil)
-	wantError(t, err, errdefs.IsNotImplemented, `network "back": not supported yet: single containers in networks that span hosts come with a later version of swarmctl`)
+	wantError(t, err, errdefs.IsUnavailable, "network back: this node's part of the cluster's networks is not there yet")
 	if _, err = c.docker.NetworkList(t.Context(), network.ListOptions{Filters: filters.NewArgs(filters.Arg("bogus", "x"))}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("a filter that is none: %v", err)
 	}
@@ -279,14 +280,6 @@ func TestNetworksThatServicesUseStay(t *testing.T) {
 	if got := c.networks(); got != "idle used" {
 		t.Errorf("what is younger than an hour was pruned: %s is left", got)
 	}
-}
-
-func TestAServiceOnANetworkIsRefusedByTheNetworksName(t *testing.T) {
-	c, _ := withNetworks(t)
-	spec := serviceSpec("web")
-	spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: c.network("back", overlay())}}
-	_, err := c.docker.ServiceCreate(t.Context(), spec, swarm.ServiceCreateOptions{})
-	wantError(t, err, errdefs.IsNotImplemented, `not supported yet: networks ("back"): they come with a later version of swarmctl; until then use one of host, none and bridge, by name`)
 }
 
 func TestNetworksOnAFollower(t *testing.T) {

@@ -1,8 +1,10 @@
 package dockerapi
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
+	"net/netip"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -72,18 +74,86 @@ func reachability(n *api.Node, leader bool) swarm.Reachability {
 	return swarm.ReachabilityUnknown
 }
 
-func projectService(s *api.Service) swarm.Service {
+func projectService(view *state.View, s *api.Service) swarm.Service {
 	out := swarm.Service{
-		ID: string(s.ID), Meta: s.Meta, Spec: projectSpec(s.Spec),
+		ID: string(s.ID), Meta: s.Meta, Spec: projectSpec(s.Spec), Endpoint: projectEndpoint(view, s),
 		UpdateStatus: s.UpdateStatus, JobStatus: s.JobStatus,
 	}
 	if s.PreviousSpec != nil {
 		prev := projectSpec(*s.PreviousSpec)
 		out.PreviousSpec = &prev
 	}
-	if e := s.Spec.EndpointSpec; e != nil && len(e.Ports) > 0 {
-		out.Endpoint = swarm.Endpoint{Spec: *e, Ports: e.Ports}
+	return out
+}
+
+// projectEndpoint is how a service is reached: nothing where there is nothing
+// to reach it by, as in Docker Swarm.
+func projectEndpoint(view *state.View, s *api.Service) (out swarm.Endpoint) {
+	if len(s.Endpoint.Ports)+len(s.Endpoint.VIPs) == 0 {
+		return out
 	}
+	if s.Spec.EndpointSpec != nil {
+		out.Spec = *s.Spec.EndpointSpec
+	}
+	out.Ports = s.Endpoint.Ports
+	for _, vip := range ingressFirst(view, s.Endpoint.VIPs) {
+		for _, a := range addresses(view.Network(vip.Network), vip.Addrs) {
+			out.VirtualIPs = append(out.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: string(vip.Network), Addr: a})
+		}
+	}
+	return out
+}
+
+// ingressFirst has the ingress network where Docker shows it.
+func ingressFirst(view *state.View, list []api.Attachment) []api.Attachment {
+	last := len(list) - 1
+	if last < 1 {
+		return list
+	}
+	if n := view.Network(list[last].Network); n == nil || !n.Spec.Ingress {
+		return list
+	}
+	return append([]api.Attachment{list[last]}, list[:last]...)
+}
+
+// addresses are those of somebody in a network, each with the length of the
+// prefix of the subnet that it is in.
+func addresses(n *api.Network, list []netip.Addr) []string {
+	out := make([]string, 0, len(list))
+	for _, a := range list {
+		bits := a.BitLen()
+		if n != nil {
+			for _, c := range n.IPAM.Configs {
+				if p, err := netip.ParsePrefix(c.Subnet); err == nil && p.Contains(a) {
+					bits = p.Bits()
+				}
+			}
+		}
+		out = append(out, netip.PrefixFrom(a, bits).String())
+	}
+	return out
+}
+
+// projectAttachments are the networks of a task, with its addresses in them.
+func projectAttachments(view *state.View, list []api.Attachment) (out []swarm.NetworkAttachment) {
+	for _, at := range ingressFirst(view, list) {
+		n := view.Network(at.Network)
+		if n == nil {
+			n = &api.Network{ID: at.Network} // it has been removed with its service
+		}
+		out = append(out, swarm.NetworkAttachment{Network: projectSwarmNetwork(n), Addresses: addresses(n, at.Addrs)})
+	}
+	return out
+}
+
+// projectSwarmNetwork is a network as tasks show it.
+func projectSwarmNetwork(n *api.Network) swarm.Network {
+	out := swarm.Network{
+		ID: string(n.ID), Meta: n.Meta, Spec: n.Spec,
+		DriverState: swarm.Driver{Name: api.DriverOverlay, Options: networkOptions(n)}, IPAMOptions: &n.IPAM,
+	}
+	out.Spec.Labels = notNil(out.Spec.Labels)
+	out.Spec.Scope = scopeSwarm
 	return out
 }
 
@@ -146,10 +216,14 @@ func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 
 // projectTask gives a task the spec that it runs, which it does not carry.
 func projectTask(view *state.View, t *api.Task) swarm.Task {
-	return projectTaskOf(view.SpecOf(t), t)
+	out := projectTaskOf(view.SpecOf(t), t)
+	out.NetworksAttachments = projectAttachments(view, t.Networks)
+	out.Status.Err = cmp.Or(out.Status.Err, newPortTroubles(view).of(t))
+	return out
 }
 
-// projectTaskOf is projectTask where the task's spec is known.
+// projectTaskOf is projectTask where the task's spec is known, without the
+// task's networks.
 func projectTaskOf(spec *api.SpecVersion, t *api.Task) swarm.Task {
 	out := swarm.Task{
 		ID: string(t.ID), Meta: t.Meta, ServiceID: string(t.ServiceID), NodeID: string(t.NodeID),

@@ -24,6 +24,10 @@ const (
 // do not would reach its swarm half.
 var versionPrefix = regexp.MustCompile(`(?s)^/v([0-9.]+)(/.*)$`)
 
+// aboutContainers are the requests that a container in a network of the cluster
+// needs more for than the engine does.
+var aboutContainers = regexp.MustCompile(`^/containers/(create|[^/]+/(start|restart))$`)
+
 type versionKey struct{}
 
 // split takes the version off the path: /v1.41/nodes is "1.41" and "/nodes".
@@ -86,6 +90,9 @@ func ownerOf(path string) owner {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	version, path := split(r.URL.Path)
 	who := ownerOf(path)
+	if r.Method == http.MethodPost && aboutContainers.MatchString(path) && a.cfg.Networks != nil && a.isMember() {
+		who = ownerNode // it may be in a network of the cluster
+	}
 	if who == ownerEngine {
 		a.engine.ServeHTTP(w, r)
 		return
@@ -178,6 +185,19 @@ func (a *API) Forwarded() http.Handler {
 	})
 }
 
+// ForNode serves what a node asks for itself, on any manager: for the cluster's
+// port. It asks about its own containers and nobody else's.
+func (a *API) ForNode(id api.NodeID) http.Handler {
+	own := "/swarmctl/nodes/" + string(id) + "/"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; !strings.HasPrefix(path, own) || strings.Contains(path, "/../") {
+			writeError(w, api.Errorf(api.CodeForbidden, "node %s speaks for itself alone, not for %s", id, path))
+			return
+		}
+		a.serveCluster(w, r)
+	})
+}
+
 func (a *API) nodeRoutes() http.Handler {
 	return a.routes(map[string]handler{
 		"GET /_ping":                  a.ping,
@@ -196,9 +216,12 @@ func (a *API) nodeRoutes() http.Handler {
 		"POST /networks/prune":           a.hostNetworkPrune,
 		"GET /networks/{id}":             a.networkInspect,
 		"DELETE /networks/{id}":          a.ofNetwork(a.hostNetworkDelete),
-		"POST /networks/{id}/connect":    a.ofNetwork(a.hostNetworkConnect),
-		"POST /networks/{id}/disconnect": a.ofNetwork(a.hostNetworkConnect),
+		"POST /networks/{id}/connect":    a.ofNetwork(a.networkConnect),
+		"POST /networks/{id}/disconnect": a.ofNetwork(a.networkDisconnect),
 		"/networks/":                     a.toEngine,
+		"POST /containers/create":        a.containerCreate,
+		"POST /containers/{id}/start":    a.containerStart,
+		"POST /containers/{id}/restart":  a.containerStart,
 	})
 }
 
@@ -222,20 +245,29 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /tasks/{id}/logs":             a.taskLogs,
 		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
 		"GET /swarmctl/tasks/{id}/exec":    a.execTarget,
-		"GET /swarmctl/networks":           a.networkList,
-		"POST /swarmctl/networks/create":   a.networkCreate,
-		"POST /swarmctl/networks/prune":    a.networkPrune,
-		"DELETE /swarmctl/networks/{id}":   a.networkDelete,
-		"GET /secrets":                     a.secretList,
-		"POST /secrets/create":             a.secretCreate,
-		"GET /secrets/{id}":                a.secretInspect,
-		"POST /secrets/{id}/update":        a.secretUpdate,
-		"DELETE /secrets/{id}":             a.secretDelete,
-		"GET /configs":                     a.configList,
-		"POST /configs/create":             a.configCreate,
-		"GET /configs/{id}":                a.configInspect,
-		"POST /configs/{id}/update":        a.configUpdate,
-		"DELETE /configs/{id}":             a.configDelete,
+
+		"GET /swarmctl/nodes/{node}/attachments":         a.attachmentList,
+		"PUT /swarmctl/nodes/{node}/attachments/{id}":    a.attachmentPut,
+		"DELETE /swarmctl/nodes/{node}/attachments/{id}": a.attachmentDelete,
+		"GET /swarmctl/nodes/{node}/networks/{id}":       a.clusterNetworkInspect,
+
+		"GET /swarmctl/networks":            a.networkList,
+		"GET /swarmctl/networks/{id}":       a.clusterNetworkInspect,
+		"GET /swarmctl/networks/{id}/check": a.networkCheck,
+		"GET /swarmctl/services/{id}/trace": a.serviceTrace,
+		"POST /swarmctl/networks/create":    a.networkCreate,
+		"POST /swarmctl/networks/prune":     a.networkPrune,
+		"DELETE /swarmctl/networks/{id}":    a.networkDelete,
+		"GET /secrets":                      a.secretList,
+		"POST /secrets/create":              a.secretCreate,
+		"GET /secrets/{id}":                 a.secretInspect,
+		"POST /secrets/{id}/update":         a.secretUpdate,
+		"DELETE /secrets/{id}":              a.secretDelete,
+		"GET /configs":                      a.configList,
+		"POST /configs/create":              a.configCreate,
+		"GET /configs/{id}":                 a.configInspect,
+		"POST /configs/{id}/update":         a.configUpdate,
+		"DELETE /configs/{id}":              a.configDelete,
 	})
 }
 

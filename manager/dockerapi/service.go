@@ -29,7 +29,7 @@ func (a *API) serviceList(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := queryBool(r, "status")
 	return writeList(w, chooseServices(view, f), func(b []byte, s *api.Service) ([]byte, error) {
-		out := projectService(s)
+		out := projectService(view, s)
 		if status {
 			out.ServiceStatus = serviceStatus(view, s)
 		}
@@ -62,7 +62,7 @@ func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := projectService(s)
+	out := projectService(view, s)
 	if withDefaults {
 		out.Spec = servicespec.WithDefaults(out.Spec)
 	}
@@ -79,23 +79,16 @@ func (a *API) readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec,
 		spec.Name = namesgenerator.GetRandomName(0)
 	}
 	servicespec.Normalise(&spec)
-	a.nameNetworks(spec.TaskTemplate.Networks)
-	a.nameNetworks(spec.Networks) //nolint:staticcheck // deprecated, and still sent
-	return spec, servicespec.Validate(&spec)
+	return spec, nil
 }
 
-// nameNetworks puts names in the place of IDs: that services have networks is
-// still refused, and people know a network by its name.
-func (a *API) nameNetworks(list []swarm.NetworkAttachmentConfig) {
-	view := a.cfg.Store.View()
-	for i := range list {
-		if view == nil {
-			return
-		}
-		if n := view.Network(api.NetworkID(list[i].Target)); n != nil {
-			list[i].Target = n.Spec.Name
-		}
+// checkSpec names the networks of a spec by their IDs, and refuses a spec that
+// cannot be carried out.
+func checkSpec(view *state.View, spec *api.ServiceSpec) error {
+	if err := servicespec.ResolveNetworks(spec, view.FindNetwork); err != nil {
+		return err
 	}
+	return servicespec.Validate(spec)
 }
 
 func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
@@ -109,6 +102,9 @@ func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
 	}
 	view, err := a.read(r)
 	if err != nil {
+		return err
+	}
+	if err := checkSpec(view, &spec); err != nil {
 		return err
 	}
 	if err := checkPolicy(view, nil, &spec); err != nil {
@@ -146,6 +142,9 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := checkSpec(view, &spec); err != nil {
+		return err
+	}
 	next, err := a.updated(old, spec, rollback == "previous")
 	if err != nil {
 		return err
@@ -154,6 +153,9 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 		if next.RegistryAuth, err = nextAuth(old, auth, r.URL.Query().Get("registryAuthFrom")); err != nil {
 			return err
 		}
+	}
+	if err := checkNetworksExist(view, &next.Spec); err != nil {
+		return err
 	}
 	if err := checkPolicy(view, &old.Spec, &next.Spec); err != nil {
 		return err
@@ -190,6 +192,16 @@ func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*a
 	}
 	next.Spec, next.UpdateStatus = spec, nil
 	return &next, nil
+}
+
+// checkNetworksExist refuses to go back to a network that has been removed.
+func checkNetworksExist(view *state.View, spec *api.ServiceSpec) error {
+	for _, n := range spec.TaskTemplate.Networks {
+		if !servicespec.NodeNetwork(n.Target) && view.Network(api.NetworkID(n.Target)) == nil {
+			return api.Errorf(api.CodeInvalid, "service %s: its previous spec is on network %s, which has been removed: update it with the networks that there are", spec.Name, n.Target)
+		}
+	}
+	return nil
 }
 
 func (a *API) serviceDelete(_ http.ResponseWriter, r *http.Request) error {

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -15,8 +16,10 @@ import (
 // that it shares with the other tasks of its service, so that is encoded once a
 // version; and what is left is written by hand, since it is written 30,000 times.
 type taskRows struct {
-	view  *state.View
-	specs map[specKey]taskSpec
+	view     *state.View
+	specs    map[specKey]taskSpec
+	networks map[api.NetworkID]json.RawMessage // as tasks show them
+	ports    *portTroubles
 }
 
 type specKey struct {
@@ -30,7 +33,7 @@ type taskSpec struct {
 }
 
 func newTaskRows(view *state.View) *taskRows {
-	return &taskRows{view: view, specs: map[specKey]taskSpec{}}
+	return &taskRows{view: view, specs: map[specKey]taskSpec{}, networks: map[api.NetworkID]json.RawMessage{}, ports: newPortTroubles(view)}
 }
 
 func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
@@ -40,6 +43,7 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 		s.spec = r.view.SpecOf(t)
 	}
 	row := projectTaskOf(s.spec, t)
+	row.Status.Err = cmp.Or(row.Status.Err, r.ports.of(t))
 	if !known {
 		var err error
 		if s.json, err = json.Marshal(row.Spec); err != nil {
@@ -47,12 +51,42 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 		}
 		r.specs[key] = s
 	}
-	return appendTask(b, &row, s.json)
+	networks, err := r.attachments(t)
+	if err != nil {
+		return b, err
+	}
+	return appendTask(b, &row, s.json, networks)
+}
+
+// attachments is what json.Marshal makes of the networks of a task; nil where
+// it has none. What a network says of itself is the same in every task.
+func (r *taskRows) attachments(t *api.Task) ([]byte, error) {
+	if len(t.Networks) == 0 {
+		return nil, nil
+	}
+	type attachment struct {
+		Network   json.RawMessage `json:",omitempty"`
+		Addresses []string        `json:",omitempty"`
+	}
+	var out []attachment
+	for _, at := range ingressFirst(r.view, t.Networks) {
+		n := r.view.Network(at.Network)
+		shown := r.networks[at.Network]
+		if shown == nil {
+			var err error
+			if shown, err = json.Marshal(projectAttachments(r.view, []api.Attachment{at})[0].Network); err != nil {
+				return nil, err
+			}
+			r.networks[at.Network] = shown
+		}
+		out = append(out, attachment{shown, addresses(n, at.Addrs)})
+	}
+	return json.Marshal(out)
 }
 
 // appendTask appends what json.Marshal makes of a task, byte for byte, given
-// what it makes of the task's spec.
-func appendTask(b []byte, t *swarm.Task, spec []byte) ([]byte, error) {
+// what it makes of the task's spec and, unless that is empty, of its networks.
+func appendTask(b []byte, t *swarm.Task, spec, networks []byte) ([]byte, error) {
 	j := jsonText{b: append(b, '{')}
 	j.name("ID").text(t.ID)
 	j.name("Version").open()
@@ -74,8 +108,8 @@ func appendTask(b []byte, t *swarm.Task, spec []byte) ([]byte, error) {
 	j.string("NodeID", t.NodeID)
 	j.name("Status").status(&t.Status)
 	j.string("DesiredState", string(t.DesiredState))
-	if len(t.NetworksAttachments) > 0 {
-		j.name("NetworksAttachments").any(t.NetworksAttachments)
+	if len(networks) > 0 {
+		j.name("NetworksAttachments").raw(networks)
 	}
 	if len(t.GenericResources) > 0 {
 		j.name("GenericResources").any(t.GenericResources)

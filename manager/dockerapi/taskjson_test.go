@@ -25,7 +25,13 @@ func TestTasksAreWrittenAsJSONMarshalWritesThem(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		got, err := appendTask([]byte("["), &task, spec)
+		var networks []byte
+		if len(task.NetworksAttachments) > 0 {
+			if networks, err = json.Marshal(task.NetworksAttachments); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		got, err := appendTask([]byte("["), &task, spec, networks)
 		if err != nil || string(got) != "["+string(want) {
 			rt.Errorf("%v\n got: %s\nwant: [%s", err, got, want)
 		}
@@ -37,7 +43,7 @@ func TestATimeThatJSONCannotHoldIsRefusedAsByJSONMarshal(t *testing.T) {
 	if _, err := json.Marshal(task); err == nil {
 		t.Fatal("json.Marshal takes it")
 	}
-	if row, err := appendTask(nil, &task, []byte("{}")); err == nil {
+	if row, err := appendTask(nil, &task, []byte("{}"), nil); err == nil {
 		t.Errorf("it was written: %s", row)
 	}
 }

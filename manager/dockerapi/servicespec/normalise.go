@@ -37,7 +37,16 @@ func Normalise(s *api.ServiceSpec) {
 		c.Isolation = container.IsolationDefault
 		s.TaskTemplate.ContainerSpec = &c
 	}
+	normaliseNetworks(s)
 	normaliseEndpoint(s)
+}
+
+// normaliseNetworks has all networks where the API has had them since version
+// 1.25. Where both places name some, Validate says so.
+func normaliseNetworks(s *api.ServiceSpec) {
+	if len(s.TaskTemplate.Networks) == 0 {
+		s.TaskTemplate.Networks, s.Networks = s.Networks, nil //nolint:staticcheck // deprecated, and still sent
+	}
 }
 
 func normaliseEndpoint(s *api.ServiceSpec) {

@@ -2,10 +2,8 @@ package servicespec
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -174,87 +172,6 @@ func checkNotBuilt(s *api.ServiceSpec) error {
 		return notYet("configs (%q): they come with a later version of swarmctl", c.Configs[0].ConfigName)
 	case c.Privileges != nil && c.Privileges.CredentialSpec != nil:
 		return unsupported("credential specs are for Windows, which swarmctl does not run on")
-	}
-	return nil
-}
-
-// checkNetworks lets a service into one of the networks that each node has for
-// itself. Tasks of the others are on their engine's bridge.
-func checkNetworks(s *api.ServiceSpec) error {
-	list := slices.Concat(s.TaskTemplate.Networks, s.Networks) //nolint:staticcheck // deprecated, and still sent
-	for _, n := range list {
-		if !slices.Contains([]string{network.NetworkHost, network.NetworkNone, network.NetworkBridge}, n.Target) {
-			return notYet("networks (%q): they come with a later version of swarmctl; until then use one of host, none and bridge, by name", n.Target)
-		}
-		if len(n.Aliases) > 0 || len(n.DriverOpts) > 0 {
-			return invalid("network %s: aliases and driver options are for networks that span nodes", n.Target)
-		}
-	}
-	switch {
-	case len(list) == 0:
-		return nil
-	case len(list) > 1:
-		return invalid("networks %s and %s: a task can be in one only of host, none and bridge", list[0].Target, list[1].Target)
-	case len(s.Networks) > 0: //nolint:staticcheck // as above
-		return invalid("network %s: give it in TaskTemplate.Networks: the service's own Networks are deprecated", list[0].Target)
-	case s.EndpointSpec == nil:
-		return nil
-	}
-	for _, p := range s.EndpointSpec.Ports {
-		switch {
-		case list[0].Target == network.NetworkNone:
-			return invalid("port %d: a task in network none cannot publish: leave the port or the network out", p.TargetPort)
-		case list[0].Target == network.NetworkHost && p.PublishedPort != p.TargetPort:
-			return invalid("port %d: a task in network host listens on the node's own ports, so it cannot be published as %d: give the same number twice, or leave the port out", p.TargetPort, p.PublishedPort)
-		}
-	}
-	return nil
-}
-
-func checkEndpoint(s *api.ServiceSpec) error {
-	e := s.EndpointSpec
-	if e == nil {
-		return nil
-	}
-	if e.Mode != swarm.ResolutionModeVIP && e.Mode != swarm.ResolutionModeDNSRR {
-		return invalid("invalid resolution mode: %q: use vip or dnsrr", e.Mode)
-	}
-	type port struct {
-		number   uint32
-		protocol swarm.PortConfigProtocol
-	}
-	taken := map[port]bool{}
-	for _, p := range e.Ports {
-		if err := checkPort(p, e.Mode); err != nil {
-			return err
-		}
-		key := port{p.PublishedPort, p.Protocol}
-		if p.PublishedPort != 0 && taken[key] {
-			return invalid("EndpointSpec: duplicate published ports provided: %d/%s", p.PublishedPort, p.Protocol)
-		}
-		taken[key] = true
-	}
-	return nil
-}
-
-func checkPort(p swarm.PortConfig, mode swarm.ResolutionMode) error {
-	switch p.Protocol {
-	case swarm.PortConfigProtocolTCP, swarm.PortConfigProtocolUDP, swarm.PortConfigProtocolSCTP:
-	default:
-		return invalid("port %d: invalid protocol %q: use tcp, udp or sctp", p.TargetPort, p.Protocol)
-	}
-	switch {
-	case p.TargetPort == 0 || p.TargetPort > 65535:
-		return invalid("invalid target port %d: use 1 to 65535", p.TargetPort)
-	case p.PublishedPort > 65535:
-		return invalid("invalid published port %d: use 1 to 65535, or 0 for any", p.PublishedPort)
-	case p.PublishMode == swarm.PortConfigPublishModeIngress && mode == swarm.ResolutionModeDNSRR:
-		return invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode")
-	case p.PublishMode == swarm.PortConfigPublishModeIngress:
-		return notYet("publishing port %d in ingress mode (the default): use mode=host, as in --publish mode=host,target=%d,published=%d",
-			p.PublishedPort, p.TargetPort, p.PublishedPort)
-	case p.PublishMode != swarm.PortConfigPublishModeHost:
-		return invalid("port %d: invalid publish mode %q: use host", p.TargetPort, p.PublishMode)
 	}
 	return nil
 }

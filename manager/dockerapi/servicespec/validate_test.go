@@ -3,6 +3,8 @@ package servicespec_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -26,7 +28,7 @@ func TestValidate(t *testing.T) {
 		{`{"Name":"we b"}`, invalid, `name must be valid as a DNS name component: "we b" is not: use letters, digits, - and _`},
 		{`{"Name":"my-stack_web"}`, ok, ``},
 		{`{"Labels":{"a":"b"}}`, ok, ``},
-		{`{"Labels":{"swarmctl.autoscale":"1"}}`, invalid, `label "swarmctl.autoscale": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`},
+		{`{"Labels":{"swarmctl.autoscale":"1"}}`, invalid, `label "swarmctl.autoscale": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`},
 		{`{"Labels":{"swarmctl.privileged":"true","swarmctl.devices":"/dev/fuse"}}`, ok, ``},
 		{`{"Labels":{"swarmctl.privileged":"1"}}`, invalid, `label swarmctl.privileged: "1" is not a value of it: use true, false`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Labels":{"swarmctl.task":"x"}}}}`, invalid, `container label "swarmctl.task": labels under "swarmctl." are set by swarmctl itself; settings are labels of the service`},
@@ -59,12 +61,16 @@ func TestValidate(t *testing.T) {
 		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"a"}]}}}`, invalid, `invalid mount target "a": it must be an absolute path in the container`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"tmpfs","Target":"/a","VolumeOptions":{}}]}}}`, invalid, `mount at /a: volume options are for mounts of type volume, not tmpfs`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Secrets":[{"SecretName":"s"}]}}}`, unsupported, `not supported yet: secrets ("s"): they come with a later version of swarmctl`},
-		{`{"TaskTemplate":{"Networks":[{"Target":"n"}]}}`, unsupported, `not supported yet: networks ("n"): they come with a later version of swarmctl; until then use one of host, none and bridge, by name`},
+		{`{"TaskTemplate":{"Networks":[{"Target":"n"},{"Target":"m"}]}}`, ok, ``},
+		{`{"TaskTemplate":{"Networks":[{"Target":"n"},{"Target":"bridge"}]}}`, ok, ``},
+		{`{"TaskTemplate":{"Networks":[{"Target":"n"},{"Target":"host"}]}}`, invalid, `network host: a task in it cannot be in another network too: leave one of them out`},
 		{`{"TaskTemplate":{"Networks":[{"Target":"host"}]}}`, ok, ``},
 		{`{"TaskTemplate":{"Networks":[{"Target":"none"}]}}`, ok, ``},
 		{`{"TaskTemplate":{"Networks":[{"Target":"host"},{"Target":"bridge"}]}}`, invalid, `networks host and bridge: a task can be in one only of host, none and bridge`},
 		{`{"TaskTemplate":{"Networks":[{"Target":"bridge","Aliases":["a"]}]}}`, invalid, `network bridge: aliases and driver options are for networks that span nodes`},
-		{`{"Networks":[{"Target":"host"}]}`, invalid, `network host: give it in TaskTemplate.Networks: the service's own Networks are deprecated`},
+		{`{"Networks":[{"Target":"host"}]}`, ok, ``},
+		{`{"Networks":[{"Target":"n"}],"TaskTemplate":{"Networks":[{"Target":"n"}]}}`, invalid, `network n: give all networks in TaskTemplate.Networks: the service's own Networks are deprecated`},
+		{`{"TaskTemplate":{"Networks":[{"Target":"host"}]},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":80}]}}`, invalid, `port 80: a task in network host listens on its node's own ports: publish it with mode=host, or leave the port out`},
 		{`{"TaskTemplate":{"Networks":[{"Target":"host"}]},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":80,"PublishMode":"host"}]}}`, ok, ``},
 		{`{"TaskTemplate":{"Networks":[{"Target":"host"}]},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"}]}}`, invalid, `port 80: a task in network host listens on the node's own ports, so it cannot be published as 8080: give the same number twice, or leave the port out`},
 		{`{"TaskTemplate":{"Networks":[{"Target":"none"}]},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishMode":"host"}]}}`, invalid, `port 80: a task in network none cannot publish: leave the port or the network out`},
@@ -105,7 +111,17 @@ func TestValidate(t *testing.T) {
 		{`{"TaskTemplate":{"Placement":{"Preferences":[{}]}}}`, invalid, `placement preference: a spread descriptor is needed, as in spread=node.labels.zone`},
 
 		{`{"EndpointSpec":{"Mode":"anycast"}}`, invalid, `invalid resolution mode: "anycast": use vip or dnsrr`},
-		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080}]}}`, unsupported, `not supported yet: publishing port 8080 in ingress mode (the default): use mode=host, as in --publish mode=host,target=80,published=8080`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080},{"TargetPort":81}]}}`, ok, ``},
+		{`{"EndpointSpec":{"Mode":"dnsrr"}}`, ok, ``},
+		{`{"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"}]}}`, ok, ``},
+		{`{"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`, invalid, `EndpointSpec: port published with ingress mode can't be used with dnsrr mode`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":70000}]}}`, invalid, `invalid published port 70000: use 1 to 65535, or 0 for any`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`, invalid, `invalid target port 70000: use 1 to 65535`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishMode":"anycast"}]}}`, invalid, `port 80: invalid publish mode "anycast": use ingress or host`},
+		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080},{"TargetPort":81,"PublishedPort":8080}]}}`, invalid, `EndpointSpec: duplicate published ports provided: 8080/tcp`},
+		{`{"Labels":{"swarmctl.host-ip":"8080=127.0.0.1"},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080}]}}`, ok, ``},
+		{`{"Labels":{"swarmctl.host-ip":"127.0.0.1"}}`, ok, ``},
+		{`{"Labels":{"swarmctl.host-ip":"8080=127.0.0.1"}}`, invalid, `label swarmctl.host-ip: the service does not publish port 8080/tcp: publish it, or take it out of the label`},
 		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"}]}}`, ok, ``},
 		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":8080,"PublishMode":"host"},{"TargetPort":81,"PublishedPort":8080,"PublishMode":"host"}]}}`, invalid, `EndpointSpec: duplicate published ports provided: 8080/tcp`},
 		{`{"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishedPort":53,"PublishMode":"host"},{"TargetPort":81,"PublishedPort":53,"Protocol":"udp","PublishMode":"host"}]}}`, ok, ``},
@@ -160,5 +176,53 @@ func TestWithDefaultsLeavesTheSpecAlone(t *testing.T) {
 	r, u := full.TaskTemplate.RestartPolicy, full.UpdateConfig
 	if r.Condition != "none" || r.Delay.Seconds() != 5 || u.Parallelism != 4 || u.Order != "start-first" || u.FailureAction != "pause" {
 		t.Errorf("defaults: restart %+v, update %+v", r, u)
+	}
+}
+
+func TestNetworksAreResolvedToTheirIDs(t *testing.T) {
+	known := map[string]*api.Network{}
+	for id, name := range map[string]string{"n1": "back", "n2": "front", "n3": "ingress"} {
+		n := &api.Network{ID: api.NetworkID(id), Spec: api.NetworkSpec{Ingress: name == "ingress"}}
+		n.Spec.Name = name
+		known[id], known[name] = n, n
+	}
+	find := func(ref string) (*api.Network, error) {
+		if n := known[ref]; n != nil {
+			return n, nil
+		}
+		return nil, api.Errorf(api.CodeNotFound, "network %s not found", ref)
+	}
+	for _, tt := range []struct{ networks, want, err string }{
+		{`[{"Target":"back"},{"Target":"n2","Aliases":["www","db.internal","_a"]}]`, `[{"Target":"n1"},{"Target":"n2","Aliases":["www","db.internal","_a"]}]`, ``},
+		{`[{"Target":"host"}]`, `[{"Target":"host"}]`, ``},
+		{`[{"Target":"none such"}]`, ``, `network none such not found`},
+		{`[{"Target":"ingress"}]`, ``, `Service cannot be explicitly attached to the ingress network "ingress": it is on it by publishing a port in ingress mode`},
+		{`[{"Target":"back"},{"Target":"n1"}]`, ``, `network back is given twice: give it once, with all of its aliases`},
+		{`[{"Target":"back","DriverOpts":{"b":"","a":""}}]`, ``, `network back: driver options of a service's place in it are not supported: leave out a, b`},
+		{`[{"Target":"back","Aliases":["w w"]}]`, ``, `network back: alias "w w" is no name: use letters, digits, - and _, at most 63 of them between dots and 253 in all`},
+		{`[{"Target":"back","Aliases":[""]}]`, ``, `network back: alias "" is no name: use letters, digits, - and _, at most 63 of them between dots and 253 in all`},
+		{`[{"Target":"back","Aliases":["10.0.0.1"]}]`, ``, `network back: alias "10.0.0.1" is no name: it reads as an address, which nobody looks up`},
+		{`[{"Target":"back","Aliases":["tasks.web"]}]`, ``, `network back: alias "tasks.web": names that begin with "tasks." stand for the tasks of a service`},
+	} {
+		spec := &api.ServiceSpec{}
+		if err := json.Unmarshal([]byte(tt.networks), &spec.TaskTemplate.Networks); err != nil {
+			t.Fatal(err)
+		}
+		given := slices.Clone(spec.TaskTemplate.Networks)
+		list := spec.TaskTemplate.Networks
+		err := servicespec.ResolveNetworks(spec, find)
+		switch {
+		case tt.err != "" && (err == nil || err.Error() != tt.err):
+			t.Errorf("%s:\n got %v\nwant %s", tt.networks, err, tt.err)
+		case tt.err == "" && err != nil:
+			t.Errorf("%s: %v", tt.networks, err)
+		case tt.err == "":
+			if got, _ := json.Marshal(spec.TaskTemplate.Networks); string(got) != tt.want {
+				t.Errorf("%s: %s, want %s", tt.networks, got, tt.want)
+			}
+		}
+		if !reflect.DeepEqual(list, given) {
+			t.Errorf("%s: the list that was given has become %v", tt.networks, list)
+		}
 	}
 }
