@@ -106,6 +106,10 @@ func (s *Server) admit(ctx context.Context, c *api.Cluster, req *wire.IssueReque
 		if err != nil {
 			return nil, err
 		}
+		node.Routes = wire.Prefixes(req.Routes)
+		if err := checkRoutes(node.Routes, s.store.View()); err != nil {
+			return nil, err
+		}
 		if err := s.store.CreateNode(ctx, node); err == nil {
 			return node, nil
 		} else if !errors.Is(err, api.ErrConflict) {

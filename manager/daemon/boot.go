@@ -15,9 +15,10 @@ import (
 
 // boot is what the manager's half does once before it counts as started.
 type boot struct {
-	// cluster and node, where set, are the first objects of a new cluster.
+	// cluster, node and ingress, where set, are the first objects of a new cluster.
 	cluster *api.Cluster
 	node    *api.Node
+	ingress *api.Network
 	// force makes this node the only manager of the cluster whose state it holds.
 	force bool
 }
@@ -45,7 +46,7 @@ func (g *manager) create(ctx context.Context) error {
 		return err
 	}
 	b := g.m.boot
-	_, err := g.store.Propose(ctx, state.Command{At: time.Now(), Ops: []state.Op{{PutCluster: b.cluster}, {PutNode: b.node}}})
+	_, err := g.store.Propose(ctx, state.Command{At: time.Now(), Ops: []state.Op{{PutCluster: b.cluster}, {PutNode: b.node}, {CreateNetwork: b.ingress}}})
 	if err != nil {
 		return fmt.Errorf("create the cluster: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/identity"
 	"github.com/swarmctl/swarmctl/api/unlock"
 	"github.com/swarmctl/swarmctl/manager/ca"
@@ -32,6 +33,8 @@ type Daemon struct {
 	scope context.Context
 	group *errgroup.Group
 	api   *dockerapi.API
+	// self has the connections of managers that ask this node about itself.
+	self *protoListener
 
 	// ops lets one of init, join and leave happen at a time.
 	ops sync.Mutex
@@ -66,14 +69,15 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	group, scope := errgroup.WithContext(ctx)
-	d := &Daemon{cfg: cfg, engine: engine, scope: scope, group: group}
-	if err := d.resume(); err != nil {
+	d := &Daemon{cfg: cfg, engine: engine, scope: scope, group: group, self: newProtoListener(listener.Addr())}
+	if d.api, err = d.newAPI(); err == nil {
+		err = d.resume()
+	}
+	if err != nil {
 		_ = listener.Close()
 		return err
 	}
-	if err := d.serve(listener); err != nil {
-		return err
-	}
+	d.serve(listener)
 	cfg.Log.Info("daemon is ready", "socket", cfg.Socket, "state", cfg.StateDir, "version", cfg.Version)
 	if err := group.Wait(); ctx.Err() == nil {
 		return err
@@ -132,24 +136,27 @@ func (d *Daemon) current() *member {
 	return d.member
 }
 
-func (d *Daemon) serve(l net.Listener) error {
-	handler, err := dockerapi.New(dockerapi.Config{
+func (d *Daemon) newAPI() (*dockerapi.API, error) {
+	return dockerapi.New(dockerapi.Config{
 		Node:       d,
 		Store:      storeFacade{d},
 		Tunnel:     tunnelFacade{d},
 		Forward:    http.HandlerFunc(d.forward),
+		ToManager:  http.HandlerFunc(d.toManager),
+		Prober:     prober{d},
+		Networks:   networksFacade{d},
 		DialEngine: d.engine.Dial,
 		NewToken:   identity.NewToken,
 		RotateRoot: ca.Rotate,
 		Explain:    scheduler.Explain,
+		Routes:     d.routes,
 		Version:    d.cfg.Version,
 		Log:        d.cfg.Log.With("component", "api"),
 	})
-	if err != nil {
-		return err
-	}
-	d.api = handler
-	server := dockerapi.NewServer(d.scope, handler, d.cfg.Log.With("component", "api"))
+}
+
+func (d *Daemon) serve(l net.Listener) {
+	server := dockerapi.NewServer(d.scope, d.api, d.cfg.Log.With("component", "api"))
 	d.group.Go(func() error {
 		err := server.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
@@ -162,7 +169,19 @@ func (d *Daemon) serve(l net.Listener) error {
 		// Close and not Shutdown: event and log streams would hold it up for ever.
 		return server.Close()
 	})
-	return nil
+	own := dockerapi.NewServer(d.scope, d.api.OfNode(), d.cfg.Log.With("component", "api"))
+	d.group.Go(func() error {
+		return serveUntil(d.scope, func() error { return own.Serve(d.self) }, func() { _ = own.Close() })
+	})
+}
+
+// dialSelf connects to what managers ask this node about itself.
+func (d *Daemon) dialSelf(context.Context) (net.Conn, error) {
+	near, far := net.Pipe()
+	if !d.self.give(far) {
+		return nil, api.Errorf(api.CodeUnavailable, "this node's daemon is going down")
+	}
+	return near, nil
 }
 
 // listenSocket makes the socket that the API is served on, for root and the

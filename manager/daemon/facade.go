@@ -79,6 +79,16 @@ func (f tunnelFacade) Engine(ctx context.Context, id nodeID) (net.Conn, error) {
 	return nil, errNoManager
 }
 
+// Daemon implements dockerapi.Tunnel.
+func (f tunnelFacade) Daemon(ctx context.Context, id nodeID) (net.Conn, error) {
+	if m := f.d.current(); m != nil {
+		if g := m.manager(); g != nil {
+			return g.daemonOf(ctx, id)
+		}
+	}
+	return nil, errNoManager
+}
+
 // caStore is what the CA needs of the store.
 type caStore struct{ *raftstore.Store }
 
@@ -102,11 +112,14 @@ func nodeSpec(info *wire.ClusterInfo) (spec api.NodeSpec, err error) {
 }
 
 // newAPITransport speaks the Docker API to other managers.
-func newAPITransport(ids *identity.Source) *http.Transport {
+func newAPITransport(ids *identity.Source) *http.Transport { return newTransport(ids, protoAPI) }
+
+// newTransport speaks one of the HTTP protocols of the managers' port.
+func newTransport(ids *identity.Source, proto string) *http.Transport {
 	return &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			var conn *tls.Conn
-			conn, err := dialTLS(ctx, ids, addr, protoAPI)
+			conn, err := dialTLS(ctx, ids, addr, proto)
 			if err != nil {
 				return nil, err
 			}

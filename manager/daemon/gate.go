@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/identity"
 	"github.com/swarmctl/swarmctl/api/wire"
@@ -44,6 +46,14 @@ func (g *gate) Tunnel(s wire.Dispatcher_TunnelServer) error {
 func (g *gate) openTunnel(ctx context.Context, id nodeID) (net.Conn, error) {
 	if d := g.open.Load(); d != nil {
 		return d.OpenTunnel(ctx, id)
+	}
+	return nil, errClosed
+}
+
+// openDaemon reaches the daemon of a node whose session is here.
+func (g *gate) openDaemon(ctx context.Context, id nodeID) (net.Conn, error) {
+	if d := g.open.Load(); d != nil {
+		return d.OpenDaemon(ctx, id)
 	}
 	return nil, errClosed
 }
@@ -117,5 +127,8 @@ func (g *manager) runDispatcher(ctx context.Context) error {
 	}
 	g.gate.open.Store(d)
 	defer g.gate.open.Store(nil)
-	return d.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.Run(ctx) })
+	group.Go(func() error { return g.clearDrains(ctx, d) })
+	return group.Wait()
 }

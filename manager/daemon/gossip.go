@@ -39,6 +39,7 @@ func (m *member) runGossip(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.Run(ctx) })
 	group.Go(func() error { return m.feedGossip(ctx, g) })
+	group.Go(func() error { return m.followSuspects(ctx, g) })
 	return group.Wait()
 }
 

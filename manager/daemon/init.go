@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -35,7 +36,7 @@ func (d *Daemon) Init(ctx context.Context, req swarm.InitRequest) (nodeID, error
 	if err != nil {
 		return "", err
 	}
-	b, id, err := newCluster(req, set)
+	b, id, err := newCluster(req, set, d.routes())
 	if err != nil {
 		return "", err
 	}
@@ -53,8 +54,9 @@ func (d *Daemon) Init(ctx context.Context, req swarm.InitRequest) (nodeID, error
 	return id.NodeID, nil
 }
 
-// newCluster makes the first objects of a cluster and its first identity.
-func newCluster(req swarm.InitRequest, set settings) (boot, *identity.Identity, error) {
+// newCluster makes the first objects of a cluster and its first identity. used
+// are the addresses that this host uses already.
+func newCluster(req swarm.InitRequest, set settings, used []netip.Prefix) (boot, *identity.Identity, error) {
 	root, certPEM, keyPEM, err := ca.NewRoot()
 	if err != nil {
 		return boot{}, nil, fmt.Errorf("make the cluster's CA: %w", err)
@@ -74,12 +76,18 @@ func newCluster(req swarm.InitRequest, set settings) (boot, *identity.Identity, 
 	if availability == "" {
 		availability = swarm.NodeAvailabilityActive
 	}
+	cluster := &api.Cluster{
+		ID: clusterID, Spec: spec, RootCert: certPEM, RootKey: keyPEM, UnlockKey: key,
+		WorkerToken: identity.NewToken(certPEM), ManagerToken: identity.NewToken(certPEM),
+		GossipKeys: [][]byte{newGossipKey()}, AddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize, IngressMade: true,
+	}
+	ingress, err := firstNetwork(cluster, used)
+	if err != nil {
+		return boot{}, nil, err
+	}
 	return boot{
-		cluster: &api.Cluster{
-			ID: clusterID, Spec: spec, RootCert: certPEM, RootKey: keyPEM, UnlockKey: key,
-			WorkerToken: identity.NewToken(certPEM), ManagerToken: identity.NewToken(certPEM),
-			GossipKeys: [][]byte{newGossipKey()}, AddrPool: req.DefaultAddrPool, SubnetSize: req.SubnetSize,
-		},
+		cluster: cluster,
+		ingress: ingress,
 		node: &api.Node{
 			ID:          id.NodeID,
 			Spec:        api.NodeSpec{Role: swarm.NodeRoleManager, Availability: availability},

@@ -60,7 +60,7 @@ func (d *Daemon) fetchIdentity(ctx context.Context, req swarm.JoinRequest, set s
 	}
 	for _, addr := range req.RemoteAddrs {
 		joined, err = joiner.Join(ctx, joiner.Request{
-			Dir: d.cfg.StateDir, Addr: withPort(addr), Token: req.JoinToken, Availability: string(req.Availability),
+			Dir: d.cfg.StateDir, Addr: withPort(addr), Token: req.JoinToken, Availability: string(req.Availability), Routes: d.routes(),
 		})
 		if err == nil {
 			break

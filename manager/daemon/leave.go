@@ -43,11 +43,21 @@ func (d *Daemon) Leave(ctx context.Context, force bool) error {
 	var err error
 	if w != nil {
 		err = removeContainers(ctx, w)
+	} else if m.network != nil { // the worker rests after a failure
+		err = m.network.Close(ctx)
 	}
 	d.mu.Lock()
 	d.member = nil
 	d.mu.Unlock()
 	return errors.Join(removeMembership(d.cfg.StateDir, true), err)
+}
+
+// releaseContainers takes the containers of users off networks that end here.
+func (d *Daemon) releaseContainers(ctx context.Context) error {
+	if err := d.api.ReleaseContainers(ctx); err != nil {
+		return fmt.Errorf("left the cluster, but containers remain in its networks (see `docker network ls --filter label=%s`): %w", api.LabelNetworkID, err)
+	}
+	return nil
 }
 
 func removeContainers(ctx context.Context, w *worker.Worker) error {
@@ -78,8 +88,13 @@ func (d *Daemon) leaveLocked(ctx context.Context, force bool) error {
 
 // idleWorker is one that can only be told to remove what is there.
 func (d *Daemon) idleWorker(p identity.Peer) (*worker.Worker, error) {
+	n, err := d.newNetwork(p.NodeID, p.ClusterID, nil, d.cfg.Log.With("component", "network"))
+	if err != nil {
+		return nil, err
+	}
 	return worker.New(worker.Config{
-		NodeID: p.NodeID, ClusterID: p.ClusterID, Engine: d.engine, Log: d.cfg.Log.With("component", "worker"),
+		Network: n,
+		NodeID:  p.NodeID, ClusterID: p.ClusterID, Engine: d.engine, Log: d.cfg.Log.With("component", "worker"),
 		Dial:     func(context.Context, string) (*grpc.ClientConn, error) { return nil, errNoManager },
 		Managers: func() []*wire.Peer { return nil },
 	})

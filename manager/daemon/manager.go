@@ -102,6 +102,7 @@ func (m *member) runManager(ctx context.Context) error {
 	group.Go(func() error { return mgr.store.Run(ctx) })
 	group.Go(func() error { return mgr.serveGRPC(ctx) })
 	group.Go(func() error { return mgr.serveAPI(ctx) })
+	group.Go(func() error { return mgr.serveNodes(ctx) })
 	group.Go(func() error {
 		if err := mgr.boot(ctx); err != nil {
 			return err
@@ -210,8 +211,10 @@ func (g *manager) leaderLoops() map[string]func(context.Context) error {
 	}
 	roles := &roleKeeper{self: m.id(), store: g.store, log: m.component("roles")}
 	keys := &keyKeeper{store: g.store, log: m.component("keys")}
+	ingress := &ingressKeeper{store: g.store, routes: m.d.routes, log: m.component("ingress")}
 	roots := &rootKeeper{store: g.store, log: m.component("roots")}
 	return map[string]func(context.Context) error{
 		"services": svc.Run, "scheduler": sched.Run, "liveness": live.Run, "roles": roles.Run, "keys": keys.Run, "roots": roots.Run,
+		"ingress": ingress.Run,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -144,8 +145,13 @@ func (g *manager) forwardCommand(ctx context.Context, _ nodeID, addr string, com
 	return reply.GetResult(), wire.FromStatus(err)
 }
 
-// nodeKey is the metadata key that names the node of a tunnel.
-const nodeKey = "node-id"
+// The metadata of a tunnel: nodeKey names the node, and endKey is there where
+// the tunnel is to the node's daemon and not to its engine.
+const (
+	nodeKey   = "node-id"
+	endKey    = "tunnel-end"
+	endDaemon = "daemon"
+)
 
 // Tunnel implements wire.ManagersServer: it joins the caller's stream with a
 // tunnel to the node.
@@ -159,7 +165,11 @@ func (s *managersServer) Tunnel(stream wire.Managers_TunnelServer) error {
 	if len(ids) != 1 {
 		return wire.ToStatus(api.Errorf(api.CodeInvalid, "a tunnel needs one %s in its metadata", nodeKey))
 	}
-	far, err := s.g.gate.openTunnel(ctx, nodeID(ids[0]))
+	open := s.g.gate.openTunnel
+	if slices.Contains(md.Get(endKey), endDaemon) {
+		open = s.g.gate.openDaemon
+	}
+	far, err := open(ctx, nodeID(ids[0]))
 	if err == nil {
 		err = stream.SendHeader(nil) // it is open
 	}
@@ -196,11 +206,26 @@ func (g *manager) tunnelTo(ctx context.Context, id nodeID) (net.Conn, error) {
 	if id == g.m.id() {
 		return g.m.d.engine.Dial(ctx)
 	}
+	return g.tunnelAcross(ctx, id, "")
+}
+
+// daemonOf reaches the daemon of a node in the same way.
+func (g *manager) daemonOf(ctx context.Context, id nodeID) (net.Conn, error) {
+	if id == g.m.id() {
+		return g.m.d.dialSelf(ctx)
+	}
+	return g.tunnelAcross(ctx, id, endDaemon)
+}
+
+func (g *manager) tunnelAcross(ctx context.Context, id nodeID, end string) (net.Conn, error) {
 	n := g.store.View().Node(id)
 	if n == nil {
 		return nil, api.Errorf(api.CodeNotFound, "node %s not found", id)
 	}
 	holder := n.Status.SessionManager
+	if holder == g.m.id() && end == endDaemon {
+		return g.gate.openDaemon(ctx, id)
+	}
 	if holder == g.m.id() {
 		return g.gate.openTunnel(ctx, id)
 	}
@@ -208,7 +233,7 @@ func (g *manager) tunnelTo(ctx context.Context, id nodeID) (net.Conn, error) {
 	if h == nil || h.ManagerAddr == "" {
 		return nil, api.Errorf(api.CodeUnavailable, "node %s has no session with a manager", n.Hostname())
 	}
-	return g.tunnelThrough(ctx, h.ManagerAddr, id)
+	return g.tunnelThrough(ctx, h.ManagerAddr, id, end)
 }
 
 // staleSoon is how soon a call fails whose connection has died unnoticed.
@@ -217,16 +242,16 @@ const staleSoon = time.Second
 // tunnelThrough opens a tunnel by way of another manager. The connection to it
 // may be one of before that manager's host lost its power: then a second one
 // is made.
-func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID) (net.Conn, error) {
+func (g *manager) tunnelThrough(ctx context.Context, addr string, id nodeID, end string) (net.Conn, error) {
 	start := time.Now()
-	conn, err := g.openThrough(ctx, addr, id)
+	conn, err := g.openThrough(ctx, addr, id, end)
 	if errors.Is(err, api.ErrUnavailable) && time.Since(start) < staleSoon {
-		return g.openThrough(ctx, addr, id)
+		return g.openThrough(ctx, addr, id, end)
 	}
 	return conn, err
 }
 
-func (g *manager) openThrough(ctx context.Context, addr string, id nodeID) (net.Conn, error) {
+func (g *manager) openThrough(ctx context.Context, addr string, id nodeID, to string) (net.Conn, error) {
 	conn, err := g.peers.get(addr)
 	if err == nil {
 		err = connected(ctx, conn)
@@ -237,7 +262,7 @@ func (g *manager) openThrough(ctx context.Context, addr string, id nodeID) (net.
 	// The stream outlives the call that opens it: the connection ends it.
 	sctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	giveUp := context.AfterFunc(ctx, end)
-	stream, err := wire.NewManagersClient(conn).Tunnel(metadata.AppendToOutgoingContext(sctx, nodeKey, string(id)))
+	stream, err := wire.NewManagersClient(conn).Tunnel(metadata.AppendToOutgoingContext(sctx, nodeKey, string(id), endKey, to))
 	if err == nil {
 		err = opened(stream)
 	}

@@ -42,6 +42,14 @@ type member struct {
 
 	mgr    atomic.Pointer[manager]
 	worker atomic.Pointer[worker.Worker]
+	// network is the node's part of the cluster's networks. It is set before
+	// networking is closed, and not changed then.
+	network     *nodeNetwork
+	networking  chan struct{}
+	networkOnce sync.Once
+	// containers is what puts users' containers into the cluster's networks; nil
+	// while the network agent does not run.
+	containers atomic.Pointer[containerNetworks]
 
 	mu      sync.Mutex
 	set     settings
@@ -56,6 +64,8 @@ type member struct {
 	updated      chan struct{}
 	gossip       *gossip.Gossip // nil while it does not run
 	gossiping    chan struct{}  // closed, and replaced, when gossip changes
+	doubted      map[nodeID]bool
+	doubting     chan struct{} // closed, and replaced, when doubted changes
 
 	failure error         // why a part does not run; nil when all do
 	failed  chan struct{} // closed, and replaced, when failure changes
@@ -63,17 +73,19 @@ type member struct {
 
 func newMember(d *Daemon, ids *identity.Source, set settings) *member {
 	m := &member{
-		d:         d,
-		log:       d.cfg.Log.With("node", ids.Current().NodeID),
-		ids:       ids,
-		set:       set,
-		cluster:   set.clusterInfo(),
-		heard:     make(chan struct{}),
-		managing:  make(chan struct{}),
-		updated:   make(chan struct{}),
-		failed:    make(chan struct{}),
-		gossiping: make(chan struct{}),
-		done:      make(chan struct{}),
+		d:          d,
+		log:        d.cfg.Log.With("node", ids.Current().NodeID),
+		ids:        ids,
+		set:        set,
+		cluster:    set.clusterInfo(),
+		heard:      make(chan struct{}),
+		managing:   make(chan struct{}),
+		updated:    make(chan struct{}),
+		failed:     make(chan struct{}),
+		gossiping:  make(chan struct{}),
+		networking: make(chan struct{}),
+		doubting:   make(chan struct{}),
+		done:       make(chan struct{}),
 	}
 	m.ctx, m.cancel = context.WithCancel(d.scope)
 	return m
@@ -102,6 +114,7 @@ func (m *member) run(context.Context) {
 	group.Go(func() error { return m.followCertificate(ctx) })
 	group.Go(func() error { m.keep(ctx, "manager", m.runManagerWhileOne); return nil })
 	group.Go(func() error { m.keep(ctx, "gossip", m.runGossip); return nil })
+	group.Go(func() error { m.keep(ctx, "network", m.runNetwork); return nil })
 	group.Go(func() error { m.keep(ctx, "worker", m.runWorker); return nil })
 	_ = group.Wait() // every part ends with the context alone
 }
@@ -134,10 +147,16 @@ func (m *member) fail(err error) {
 
 // runWorker connects the node's worker to the cluster.
 func (m *member) runWorker(ctx context.Context) error {
+	n, err := m.awaitNetwork(ctx)
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(worker.Config{
-		NodeID:    m.id(),
-		ClusterID: m.ids.Current().ClusterID,
-		Engine:    m.d.engine,
+		Network:    n,
+		NodeID:     m.id(),
+		ClusterID:  m.ids.Current().ClusterID,
+		Engine:     m.d.engine,
+		DialDaemon: m.d.dialSelf,
 		Dial: func(_ context.Context, addr string) (*grpc.ClientConn, error) {
 			return dialGRPC(m.ids, addr)
 		},
@@ -150,6 +169,7 @@ func (m *member) runWorker(ctx context.Context) error {
 		},
 		Advertise: m.advertiseHost(),
 		Version:   m.d.cfg.Version,
+		Routes:    m.d.routes,
 		Starts:    m.d.cfg.Starts,
 		Log:       m.component("worker"),
 	})

@@ -17,6 +17,7 @@ const (
 	protoGRPC = "h2"              // wire.proto
 	protoRaft = "swarmctl-raft/1" // raftstore's transport
 	protoAPI  = "swarmctl-api/1"  // the Docker API, forwarded by followers
+	protoNode = "swarmctl-node/1" // what nodes ask for their own containers
 )
 
 // handshakeTimeout bounds how long a stranger may hold a connection open
@@ -36,12 +37,12 @@ type mux struct {
 func newMux(inner net.Listener, ids *identity.Source, log *slog.Logger) *mux {
 	m := &mux{
 		inner:  inner,
-		config: ids.ServerConfig(protoGRPC, protoRaft, protoAPI),
+		config: ids.ServerConfig(protoGRPC, protoRaft, protoAPI, protoNode),
 		log:    log,
 		protos: map[string]*protoListener{},
 	}
 	for _, p := range m.config.NextProtos {
-		m.protos[p] = &protoListener{addr: inner.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})}
+		m.protos[p] = newProtoListener(inner.Addr())
 	}
 	return m
 }
@@ -92,14 +93,15 @@ func (m *mux) serve(ctx context.Context, raw net.Conn) {
 	}
 }
 
-// allowed keeps everybody but managers away from Raft and from the API. gRPC
-// has methods for strangers and looks at the caller method by method.
+// allowed keeps everybody but managers away from Raft and from the API, and
+// strangers from what is for nodes. gRPC has methods for strangers and looks at
+// the caller method by method.
 func allowed(conn *tls.Conn, proto string) bool {
 	if proto == protoGRPC {
 		return true
 	}
 	peer, err := identity.PeerFrom(conn.ConnectionState())
-	return err == nil && peer.Role == identity.Manager
+	return err == nil && (peer.Role == identity.Manager || proto == protoNode)
 }
 
 // protoListener is the net.Listener of one protocol.
@@ -108,6 +110,10 @@ type protoListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+}
+
+func newProtoListener(addr net.Addr) *protoListener {
+	return &protoListener{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 func (l *protoListener) give(c net.Conn) bool {
@@ -148,5 +154,17 @@ func (l plainListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{ net.Conn }{c}, nil
+	return plainConn{c}, nil
+}
+
+// plainConn is a connection that does not show that it is TLS.
+type plainConn struct{ net.Conn }
+
+// peer is who is at the other end.
+func (c plainConn) peer() (identity.Peer, error) {
+	conn, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return identity.Peer{}, errors.New("the connection did not come through the mux")
+	}
+	return identity.PeerFrom(conn.ConnectionState())
 }
