@@ -43,7 +43,9 @@ var keptDifferences = map[string]string{
 	`["--mount","type=bind,src= /a,dst=/b"]`:                     "CLI 29 refuses a space, and so do we",
 	`["--mount","type=bind,src=/a,dst=/b,bind-create-src=true"]`: "CLI 29 knows it",
 	`["--mount"," type=bind,src=/a,dst=/b "]`:                    "CLI 29 trims it",
-	`["--name"]`: "whether an argument is missing is told after the flags are read",
+	`["--publish","1.2.3.4:80:80"]`:                              "a label of ours binds the port to the address",
+	`["--publish","[::1]:80:80"]`:                                "a label of ours binds the port to the address",
+	`["--name"]`:                                                 "whether an argument is missing is told after the flags are read",
 }
 
 // emptyDriver is a volume's driver that is named but for nothing.

@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 // matches applies the filters of a list of named objects.
@@ -92,6 +95,9 @@ func (w *world) serveConfigs(rw http.ResponseWriter, r *http.Request, path []str
 
 func (w *world) serveNetworks(rw http.ResponseWriter, r *http.Request, path []string) {
 	verb := strings.Join(path, "/")
+	if len(path) == 2 {
+		verb = path[0]
+	}
 	at := slices.IndexFunc(w.networks, func(n network.Inspect) bool { return n.ID == verb || n.Name == verb })
 	switch {
 	case verb == "":
@@ -115,11 +121,57 @@ func (w *world) serveNetworks(rw http.ResponseWriter, r *http.Request, path []st
 		answer(rw, report)
 	case at < 0:
 		fail(rw, 404, "network %s not found", verb)
+	case len(path) == 2:
+		w.changeContainers(rw, r, &w.networks[at], path[1])
 	case r.Method == http.MethodDelete:
 		w.networks = slices.Delete(w.networks, at, at+1)
 		rw.WriteHeader(204)
 	default:
 		answer(rw, w.networks[at])
+	}
+}
+
+// changeContainers connects a container to a network, or disconnects it.
+func (w *world) changeContainers(rw http.ResponseWriter, r *http.Request, n *network.Inspect, verb string) {
+	var req network.ConnectOptions
+	_ = json.NewDecoder(r.Body).Decode(&req)
+	_, on := n.Containers[req.Container]
+	switch {
+	case verb == "connect" && on:
+		fail(rw, 403, "endpoint with name %s already exists in network %s", req.Container, n.Name)
+	case verb == "connect":
+		if n.Containers == nil {
+			n.Containers = map[string]network.EndpointResource{}
+		}
+		n.Containers[req.Container] = network.EndpointResource{Name: strings.Join(req.EndpointConfig.Aliases, ","), IPv4Address: req.EndpointConfig.IPAMConfig.IPv4Address}
+	case !on:
+		fail(rw, 403, "container %s is not connected to network %s", req.Container, n.Name)
+	default:
+		delete(n.Containers, req.Container)
+	}
+}
+
+// probe answers about the ways in a network, or to a service: of those called
+// sound all are, of the others one is not.
+func (w *world) probe(rw http.ResponseWriter, r *http.Request, name, what string) {
+	sound := name == "sound"
+	switch {
+	case name == "nosuch":
+		fail(rw, 404, "%s nosuch not found", map[string]string{"check": "network", "trace": "service"}[what])
+	case what == "check" && name == "alone":
+		answer(rw, []api.Probe{})
+	case what == "check":
+		rows := []api.Probe{{From: "h1", To: "h2", Size: 1450, Took: 312 * time.Microsecond}, {From: "h2", To: "h1", Size: 1450, Took: 1204 * time.Microsecond}}
+		if !sound {
+			rows[1] = api.Probe{From: "h2", To: "h1", Err: "node h2 is down"}
+		}
+		answer(rw, rows)
+	default:
+		q := r.URL.Query()
+		answer(rw, []api.TraceStep{
+			{What: "name", OK: true, Text: "asked from " + q.Get("from") + " for port " + q.Get("port")},
+			{Node: "h2", What: "backend", OK: sound, Text: name + ".1 runs"},
+		})
 	}
 }
 

@@ -141,6 +141,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 			w.execTarget(rw, parts[2])
 			return
 		}
+		if last := parts[len(parts)-1]; last == "check" || last == "trace" {
+			w.probe(rw, r, parts[2], last)
+			return
+		}
 		w.explain(rw, strings.Join(parts[1:], "/"))
 	default:
 		fail(rw, 404, "page not found: %s", path)

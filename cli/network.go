@@ -17,6 +17,7 @@ import (
 
 func networkVerbs() []verb {
 	return []verb{
+		checkVerb(), connectVerb(),
 		{name: "create", args: "NETWORK", usage: "Create a network", min: 1, max: 1, do: networkCreate, flags: []*opt{
 			{name: "attachable", kind: boolKind, usage: "Enable manual container attachment"},
 			{name: "aux-address", kind: mapKind, def: "map[]", usage: "Auxiliary IPv4 or IPv6 addresses used by Network driver"},
@@ -36,6 +37,7 @@ func networkVerbs() []verb {
 			{name: "scope", kind: stringKind, usage: "Control the network's scope"},
 			{name: "subnet", kind: stringsKind, usage: "Subnet in CIDR format that represents a network segment"},
 		}},
+		disconnectVerb(),
 		{name: "inspect", args: "NETWORK [NETWORK...]", usage: "Display detailed information on one or more networks", min: 1, max: -1, do: networkInspect, flags: []*opt{
 			inspectFormatFlag(), {name: "verbose", short: "v", kind: boolKind, usage: "Verbose output for diagnostics"},
 		}},
@@ -49,6 +51,7 @@ func networkVerbs() []verb {
 		{name: "rm", aliases: []string{"remove"}, args: "NETWORK [NETWORK...]", usage: "Remove one or more networks", min: 1, max: -1, do: networkRemove, flags: []*opt{
 			{name: "force", short: "f", kind: boolKind, usage: "Do not error if the network does not exist"},
 		}},
+		traceVerb(),
 	}
 }
 

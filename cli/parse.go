@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/go-connections/nat"
+
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // fields splits a,b="c,d",e the way encoding/csv does.
@@ -186,22 +189,38 @@ func putPair(m *map[string]string, s string) {
 	}
 }
 
-// parsePort reads -p's [published:]target[/protocol], ranges included, and
-// published=80,target=8080,protocol=tcp,mode=host.
-func parsePort(s string) ([]swarm.PortConfig, error) {
+// publication is a port to publish. Docker's spec has no field for the address;
+// it becomes a label.
+type publication struct {
+	swarm.PortConfig
+	hostIP netip.Addr // the only address of a node that has it; the zero Addr for all
+}
+
+// portsOf are the ports that flags name.
+func portsOf(g given, flag string) (out []swarm.PortConfig) {
+	for _, p := range slices.Concat(all[[]publication](g, flag)...) {
+		out = append(out, p.PortConfig)
+	}
+	return out
+}
+
+// parsePort reads -p's [[address:]published:]target[/protocol], ranges
+// included, and published=80,target=8080,protocol=tcp,mode=host,host_ip=::1.
+func parsePort(s string) ([]publication, error) {
 	if longForm.MatchString(s) {
 		p, err := parseLongPort(s)
-		return []swarm.PortConfig{p}, err
+		return []publication{p}, err
 	}
 	ports, bindings, err := nat.ParsePortSpecs([]string{s})
 	if err != nil {
 		return nil, err
 	}
-	var out []swarm.PortConfig
+	var out []publication
 	for port := range ports {
 		for _, b := range bindings[port] {
-			if b.HostIP != "" {
-				return nil, errors.New("hostip is not supported")
+			ip, err := parseHostIP(b.HostIP, b.HostPort != "")
+			if err != nil {
+				return nil, err
 			}
 			from, to := 0, 0
 			if b.HostPort != "" {
@@ -210,19 +229,33 @@ func parsePort(s string) ([]swarm.PortConfig, error) {
 				}
 			}
 			for published := from; published <= to; published++ {
-				out = append(out, swarm.PortConfig{
+				out = append(out, publication{swarm.PortConfig{
 					Protocol: swarm.PortConfigProtocol(strings.ToLower(port.Proto())), TargetPort: uint32(port.Int()),
 					PublishedPort: uint32(published), PublishMode: swarm.PortConfigPublishModeIngress,
-				})
+				}, ip})
 			}
 		}
 	}
-	sortPorts(out)
+	slices.SortFunc(out, func(a, b publication) int { return comparePorts(a.PortConfig, b.PortConfig) })
 	return out, nil
 }
 
-func parseLongPort(s string) (swarm.PortConfig, error) {
-	p := swarm.PortConfig{Protocol: swarm.PortConfigProtocolTCP, PublishMode: swarm.PortConfigPublishModeIngress}
+// parseHostIP reads the address that a port is bound to, if one is given. A
+// port that the cluster chooses has no number yet to remember the address by.
+func parseHostIP(s string, published bool) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
+	ip, err := setting.ParseHostIP(s)
+	if err == nil && !published {
+		err = fmt.Errorf("an address (%s) needs a published port beside it, as in %[1]s:8080:80", s)
+	}
+	return ip, err
+}
+
+func parseLongPort(s string) (publication, error) {
+	p := publication{PortConfig: swarm.PortConfig{Protocol: swarm.PortConfigProtocolTCP, PublishMode: swarm.PortConfigPublishModeIngress}}
+	hostIP := ""
 	list, err := fields(s)
 	if err != nil {
 		return p, err
@@ -247,6 +280,8 @@ func parseLongPort(s string) (swarm.PortConfig, error) {
 			p.TargetPort, err = portNumber("target", val)
 		case "published":
 			p.PublishedPort, err = portNumber("published", val)
+		case "host_ip":
+			hostIP = val
 		default:
 			return p, fmt.Errorf("invalid field key: %s", key)
 		}
@@ -257,7 +292,8 @@ func parseLongPort(s string) (swarm.PortConfig, error) {
 	if p.TargetPort == 0 {
 		return p, errors.New("missing mandatory field 'target'")
 	}
-	return p, nil
+	p.hostIP, err = parseHostIP(hostIP, p.PublishedPort != 0)
+	return p, err
 }
 
 func portNumber(what, val string) (uint32, error) {

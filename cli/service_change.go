@@ -50,7 +50,7 @@ func changeSpec(g given, spec *swarm.ServiceSpec) error {
 		task.ForceUpdate++
 	}
 	changePlacement(g, task)
-	return errors.Join(err, changeOwn(g, &spec.Labels), changeResources(g, task), changeMode(g, &spec.Mode), changeMounts(g, c), changeHealth(g, c))
+	return errors.Join(err, changeOwn(g, &spec.Labels), changeHostIPs(g, spec), changeResources(g, task), changeMode(g, &spec.Mode), changeMounts(g, c), changeHealth(g, c))
 }
 
 // changeContainer applies the flags that touch one field of the container.
@@ -200,14 +200,14 @@ func changePorts(g given, spec *swarm.ServiceSpec) {
 		return
 	}
 	e := need(&spec.EndpointSpec)
-	gone := slices.Concat(all[[]swarm.PortConfig](g, "publish-rm")...)
+	gone := portsOf(g, "publish-rm")
 	ports := slices.DeleteFunc(slices.Clone(e.Ports), func(p swarm.PortConfig) bool {
 		return slices.ContainsFunc(gone, func(r swarm.PortConfig) bool {
 			return p.TargetPort == r.TargetPort && cmp.Or(p.Protocol, swarm.PortConfigProtocolTCP) == cmp.Or(r.Protocol, swarm.PortConfigProtocolTCP) &&
 				cmp.Or(p.PublishMode, swarm.PortConfigPublishModeIngress) == cmp.Or(r.PublishMode, swarm.PortConfigPublishModeIngress)
 		})
 	})
-	for _, p := range slices.Concat(all[[]swarm.PortConfig](g, "publish-add")...) {
+	for _, p := range portsOf(g, "publish-add") {
 		same := func(q swarm.PortConfig) bool { q.Name = p.Name; return p == q }
 		if !slices.ContainsFunc(ports, same) {
 			ports = append(ports, p)
@@ -218,10 +218,12 @@ func changePorts(g given, spec *swarm.ServiceSpec) {
 }
 
 func sortPorts(ports []swarm.PortConfig) {
-	slices.SortFunc(ports, func(a, b swarm.PortConfig) int {
-		return cmp.Or(cmp.Compare(a.PublishedPort, b.PublishedPort), cmp.Compare(a.TargetPort, b.TargetPort),
-			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.PublishMode, b.PublishMode))
-	})
+	slices.SortFunc(ports, comparePorts)
+}
+
+func comparePorts(a, b swarm.PortConfig) int {
+	return cmp.Or(cmp.Compare(a.PublishedPort, b.PublishedPort), cmp.Compare(a.TargetPort, b.TargetPort),
+		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.PublishMode, b.PublishMode))
 }
 
 // changeFiles removes secrets and configs by name, and adds.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
@@ -77,5 +79,38 @@ func changeDevices(g given, labels *map[string]string) error {
 		texts[i] = d.String()
 	}
 	setLabel(labels, setting.LabelDevices, strings.Join(texts, ","))
+	return nil
+}
+
+// changeHostIPs binds the ports that flags publish to the addresses given with
+// them, and forgets those of ports that are published no more.
+func changeHostIPs(g given, spec *swarm.ServiceSpec) error {
+	if !g.has("publish", "publish-add", "publish-rm") {
+		return nil
+	}
+	ips := setting.HostIPs{}
+	if text := spec.Labels[setting.LabelHostIP]; text != "" {
+		var err error
+		if ips, err = setting.ParseHostIPs(text); err != nil {
+			return fmt.Errorf("label %s: %w", setting.LabelHostIP, err)
+		}
+	}
+	for _, p := range slices.Concat(append(all[[]publication](g, "publish"), all[[]publication](g, "publish-add")...)...) {
+		key := setting.HostPort{Published: p.PublishedPort, Protocol: p.Protocol}
+		if delete(ips, key); p.hostIP.IsValid() {
+			ips[key] = p.hostIP
+		}
+	}
+	var ports []swarm.PortConfig
+	if spec.EndpointSpec != nil {
+		ports = spec.EndpointSpec.Ports
+	}
+	for _, key := range ips.Ports() {
+		published := func(p swarm.PortConfig) bool { return p.PublishedPort == key.Published && p.Protocol == key.Protocol }
+		if key != (setting.HostPort{}) && !slices.ContainsFunc(ports, published) {
+			delete(ips, key)
+		}
+	}
+	setLabel(&spec.Labels, setting.LabelHostIP, ips.String())
 	return nil
 }

@@ -75,11 +75,11 @@ func newSpec(g given, image string, args, env []string) (swarm.ServiceSpec, erro
 		Mode: mode, UpdateConfig: update, RollbackConfig: rollback,
 		EndpointSpec: &swarm.EndpointSpec{
 			Mode:  swarm.ResolutionMode(strings.ToLower(one(g, "endpoint-mode", "vip"))),
-			Ports: slices.Concat(all[[]swarm.PortConfig](g, "publish")...),
+			Ports: portsOf(g, "publish"),
 		},
 	}
 	setCredentialSpec(g, spec.TaskTemplate.ContainerSpec)
-	return spec, changeOwn(g, &spec.Labels)
+	return spec, errors.Join(changeOwn(g, &spec.Labels), changeHostIPs(g, &spec))
 }
 
 // setCredentialSpec sets a credential spec, naming its config as a config the

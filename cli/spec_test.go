@@ -214,6 +214,8 @@ func TestChangeSpec(t *testing.T) {
 		{name: "a mount twice", update: "--mount-add src=z,dst=/a --mount-add src=y,dst=/a", err: "duplicate mount target"},
 		{name: "ports", create: "-p 80:80 -p 53:53/udp", update: "--publish-rm 80 --publish-add 81:80", want: "-p 53:53/udp -p 81:80"},
 		{name: "a port of another protocol stays", create: "-p 53:53/udp", update: "--publish-rm 53", want: "-p 53:53/udp"},
+		{name: "a port of one address", create: "-p 127.0.0.1:80:80 -p [::1]:90-91:90-91/udp", update: "--publish-rm 80 --publish-add 10.0.0.1:81:81 --publish-rm 90/udp", want: "-p published=81,target=81,host_ip=10.0.0.1 -p [::1]:91:91/udp"},
+		{name: "a port of one address is opened to all", create: "-p 127.0.0.1:80:80", update: "--publish-rm 80 --publish-add 80:80", want: "-p 80:80"},
 		{name: "hosts", create: "--host a:1.1.1.1 --host b:1.1.1.1 --host b:2.2.2.2", update: "--host-rm a --host-rm b:2.2.2.2 --host-add c:3.3.3.3", want: "--host b:1.1.1.1 --host c:3.3.3.3"},
 		{name: "dns", create: "--dns 1.1.1.1 --dns-search b.c", update: "--dns-add 2.2.2.2 --dns-rm 1.1.1.1 --dns-search-add a.b --dns-option-add x", want: "--dns 2.2.2.2 --dns-search a.b --dns-search b.c --dns-option x"},
 		{name: "groups", create: "--group b --group a", update: "--group-rm b --group-add c", want: "--group a --group c"},
