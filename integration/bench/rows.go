@@ -23,9 +23,17 @@ const (
 	rowHog    = "hog"
 	rowList   = "list"
 	rowPass   = "through"
+	rowVIP    = "vip"
+	rowMesh   = "mesh"
+	rowFlow   = "overlay"
+	rowAgree  = "converge"
+	rowRules  = "rules"
+	rowRoll   = "rollout"
+	rowLeak   = "leak"
 )
 
-var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowList, rowPass, rowHog}
+var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowList, rowPass,
+	rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowHog}
 
 var (
 	lineCreate  = line{"50 replicas created until all run", "s", "<= 1.1 x direct"}
@@ -46,7 +54,9 @@ var (
 var lines = []line{lineCreate, lineWorker, lineWrite, lineLeader, lineKill, lineCable, lineCableL,
 	lineDown, lineElect, lineMgrRSS, lineMgrCPU, lineWorkRSS, lineWorkCPU,
 	lineFill, lineTasks, lineTasksF, lineMore, lineMoreF, lineServices, lineServiceF, lineNode, lineLs, linePs,
-	lineLogs, linePings, linePss}
+	lineLogs, linePings, linePss,
+	lineNearKeep, lineNearEach, lineFarKeep, lineFarEach, lineMeshKeep, lineMeshEach, lineFlow, lineFlows,
+	lineAdded, lineRemoved, lineLoaded, lineChanged, lineLostPort, lineLostVIP, lineRollout, lineLeaked, lineTwice}
 
 const (
 	many     = 50 // replicas of row create
@@ -75,6 +85,7 @@ func (b *bench) row(ctx context.Context, name string) error {
 	return map[string]func(context.Context) error{
 		rowCreate: b.create, rowIdle: b.idle, rowKill: b.kill, rowWorker: b.workerOff,
 		rowLeader: b.leaderOff, rowCable: b.cable, rowHog: b.hog, rowList: b.list, rowPass: b.through,
+		rowVIP: b.viaVIP, rowMesh: b.mesh, rowFlow: b.overlay, rowAgree: b.converge, rowRules: b.rules, rowRoll: b.rollout, rowLeak: b.leak,
 	}[name](ctx)
 }
 

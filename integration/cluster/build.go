@@ -15,13 +15,14 @@ const Image = "swarmctl-demo:latest"
 // Tools are the files that a cluster is made of.
 type Tools struct {
 	Swarmctl string // the program under test
+	Demo     string // the demo program, which runs on hosts as well
 	Image    string // the demo image, as an archive for `docker load`
 }
 
 // Build builds the tools into dir. SWARMCTL_BIN names a swarmctl to take
 // instead of building one. Without needSwarmctl only the image is built.
 func Build(ctx context.Context, dir string, needSwarmctl bool) (Tools, error) {
-	tools := Tools{Swarmctl: os.Getenv("SWARMCTL_BIN"), Image: filepath.Join(dir, "demo.tar")}
+	tools := Tools{Swarmctl: os.Getenv("SWARMCTL_BIN"), Demo: filepath.Join(dir, "demo"), Image: filepath.Join(dir, "demo.tar")}
 	root, err := goTool(ctx, ".", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return tools, err
@@ -32,11 +33,10 @@ func Build(ctx context.Context, dir string, needSwarmctl bool) (Tools, error) {
 			return tools, err
 		}
 	}
-	demo := filepath.Join(dir, "demo")
-	if _, err := goTool(ctx, root, "build", "-trimpath", "-ldflags", "-s -w", "-o", demo, "./integration/demo"); err != nil {
+	if _, err := goTool(ctx, root, "build", "-trimpath", "-ldflags", "-s -w", "-o", tools.Demo, "./integration/demo"); err != nil {
 		return tools, err
 	}
-	return tools, writeImage(ctx, demo, tools.Image)
+	return tools, writeImage(ctx, tools.Demo, tools.Image)
 }
 
 func writeImage(ctx context.Context, demo, archive string) error {

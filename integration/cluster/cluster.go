@@ -263,6 +263,21 @@ func (c *Cluster) SaveLogs(dir string) error {
 	return failed
 }
 
+// SaveNetworks writes what every powered node's network is made of into a directory.
+func (c *Cluster) SaveNetworks(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var failed error
+	for _, n := range c.Nodes {
+		if !n.On() {
+			continue
+		}
+		out, err := n.Run(ctx, "sh", "-c", "ip addr; ip rule; ip route show table all; ip neigh; bridge link; bridge fdb; nft list ruleset; ss -tulnp")
+		failed = errors.Join(failed, err, os.WriteFile(filepath.Join(dir, n.Name+".network"), []byte(out), 0o644))
+	}
+	return failed
+}
+
 func (c *Cluster) logOf(n *Node) string {
 	if c.kind == Ours {
 		return n.Log(daemonLog)

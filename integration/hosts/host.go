@@ -1,15 +1,16 @@
 package hosts
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,8 @@ import (
 type Host struct {
 	Name string // h1, h2, ...: also its host name
 	Addr string // its address, without a mask
+	// Addr6 is the address that it has as well, for clients that speak IPv6.
+	Addr6 string
 
 	rack  *Rack
 	index int
@@ -35,7 +38,7 @@ const namespaces = unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | un
 // newHost makes the disk of host i.
 func newHost(r *Rack, i int) (*Host, error) {
 	h := &Host{
-		Name: "h" + strconv.Itoa(i), Addr: r.subnet + "." + strconv.Itoa(i),
+		Name: "h" + strconv.Itoa(i), Addr: r.addr(i), Addr6: r.addr6(i),
 		rack: r, index: i, dir: filepath.Join(r.dir, "h"+strconv.Itoa(i)),
 	}
 	if err := h.makeDisk(); err != nil {
@@ -60,8 +63,7 @@ func (h *Host) makeDisk() error {
 			return err
 		}
 	}
-	// A name server that refuses at once: no look-up of a registry ever hangs.
-	if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver "+nameServer+"\n"), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(etc, "hostname"), []byte(h.Name+"\n"), 0o644)
@@ -165,7 +167,7 @@ func (h *Host) Start(name string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := command(context.Background(), args)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := h.enter(cmd); err != nil {
@@ -182,16 +184,32 @@ func (h *Host) Start(name string, args ...string) (*Process, error) {
 // Run runs a command inside the host and returns what it printed. The error
 // of a command that failed carries its standard error.
 func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	var out, errs buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.WaitDelay = time.Second // what it left running in the background may hold its pipes
-	err := h.enter(cmd)
-	if err == nil {
-		err = cmd.Wait()
-	}
+	return h.Feed(ctx, nil, args...)
+}
+
+// Feed is Run for a command that reads its standard input.
+func (h *Host) Feed(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	return run(ctx, h.Name, h.enter, stdin, args)
+}
+
+// Follow runs a command inside the host and calls line with every line that it
+// prints, as it prints it, until the command or ctx ends.
+func (h *Host) Follow(ctx context.Context, line func(string), args ...string) error {
+	cmd := command(ctx, args)
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		err = &RunError{Host: h.Name, Args: args, Stderr: errs.String(), Err: err}
+		return err
 	}
-	return out.String(), err
+	if err := h.enter(cmd); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line(lines.Text())
+	}
+	err = cmd.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }

@@ -122,6 +122,7 @@ func furnish(spec initSpec) error {
 		{"/etc", func() error { return bind(filepath.Join(disk, "etc"), "/etc") }},
 		{"/var/lib", func() error { return bind(filepath.Join(disk, "lib"), "/var/lib") }},
 		{"name", func() error { return unix.Sethostname([]byte(spec.Name)) }},
+		{"name server", serveNames},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {

@@ -19,12 +19,12 @@ func handleAt(pid int) (*netlink.Handle, error) {
 	return netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 }
 
-func addBridge(lan *netlink.Handle, cidr string) (netlink.Link, error) {
+func addBridge(lan *netlink.Handle, cidrs ...string) (netlink.Link, error) {
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "lan"}}
 	if err := lan.LinkAdd(br); err != nil {
 		return nil, fmt.Errorf("add bridge: %w", err)
 	}
-	return br, addressUp(lan, br, cidr)
+	return br, addressUp(lan, br, cidrs...)
 }
 
 // plugIn lays a cable from the switch to the network namespace of process pid
@@ -48,16 +48,16 @@ func (h *Host) plugIn(pid int) error {
 		return err
 	}
 	defer inside.Close()
-	for name, cidr := range map[string]string{"lo": "", "eth0": h.Addr + "/24"} {
+	for name, cidrs := range map[string][]string{"lo": nil, "eth0": {h.Addr + "/24", h.Addr6 + "/64"}} {
 		link, err := inside.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := addressUp(inside, link, cidr); err != nil {
+		if err := addressUp(inside, link, cidrs...); err != nil {
 			return err
 		}
 	}
-	return inside.RouteAdd(&netlink.Route{Gw: net.ParseIP(h.rack.subnet + ".254")})
+	return inside.RouteAdd(&netlink.Route{Gw: net.ParseIP(h.rack.addr(theSwitch))})
 }
 
 // Cut pulls the host's network cable: both ends lose carrier.
@@ -79,11 +79,16 @@ func (h *Host) setCable(set func(netlink.Link) error) error {
 
 func (h *Host) cable() string { return "to-" + h.Name }
 
-func addressUp(at *netlink.Handle, link netlink.Link, cidr string) error {
-	if cidr != "" {
+// addressUp gives a link addresses and turns it on. There is nobody else to
+// have them, so an IPv6 address need not ask around first.
+func addressUp(at *netlink.Handle, link netlink.Link, cidrs ...string) error {
+	for _, cidr := range cidrs {
 		addr, err := netlink.ParseAddr(cidr)
 		if err != nil {
 			return err
+		}
+		if addr.IP.To4() == nil {
+			addr.Flags = unix.IFA_F_NODAD
 		}
 		if err := at.AddrAdd(link, addr); err != nil {
 			return fmt.Errorf("address %s: %w", cidr, err)

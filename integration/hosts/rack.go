@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -22,8 +23,8 @@ type Config struct {
 	// rack's hosts; New sweeps what dead processes left under it. "it" if empty.
 	Prefix string
 	// Subnet is the first three numbers of the hosts' addresses: host i of
-	// "10.91.1" has 10.91.1.i/24. It need not be free on the machine, only
-	// unused by what the hosts talk to.
+	// "10.91.1" has 10.91.1.i/24, and fd00:10:91:1::i/64. It need not be free on
+	// the machine, only unused by what the hosts talk to.
 	Subnet string
 	// Dir is where the disks are kept, os.TempDir() if empty.
 	Dir string
@@ -140,8 +141,18 @@ func (r *Rack) switchOn() error {
 	if r.lan, err = handleAt(r.power.Process.Pid); err != nil {
 		return err
 	}
-	r.bridge, err = addBridge(r.lan, r.subnet+".254/24")
+	r.bridge, err = addBridge(r.lan, r.addr(theSwitch)+"/24", r.addr6(theSwitch)+"/64")
 	return err
+}
+
+// theSwitch is the number of the switch among the addresses.
+const theSwitch = 254
+
+func (r *Rack) addr(i int) string { return r.subnet + "." + strconv.Itoa(i) }
+
+// addr6 has the same numbers as addr, with another group of them before.
+func (r *Rack) addr6(i int) string {
+	return "fd00:" + strings.ReplaceAll(r.subnet, ".", ":") + "::" + strconv.Itoa(i)
 }
 
 // lockDir marks a directory as owned by a live process: the lock goes with the

@@ -61,6 +61,7 @@ var fences = []fence{
 	{[]string{"./integration"}, []string{"integration"}, "the product does not depend on its tests"},
 	{[]string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "go.etcd.io/bbolt"}, []string{"raftstore"}, "whether Raft keeps the state is the store's business"},
 	{[]string{"github.com/hashicorp/memberlist"}, []string{"network/gossip"}, "the others ask who is alive, not how that is found out"},
+	{[]string{"github.com/miekg/dns"}, []string{"network/dns"}, "whoever needs an answer asks the server that is there, as any program does"},
 	{
 		[]string{"github.com/docker/docker/client"},
 		[]string{"worker/docker", "cli", "manager/dockerapi", "integration"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,13 +117,23 @@ func TestExecOfAKilledCallerLeavesNoConnection(t *testing.T) {
 	l.still("web", time.Second, l.count("web", managers+workers))
 }
 
-// engineConnections counts the connections that a node's engine holds open.
+// engineConnections counts the connections to a node's engine that somebody
+// holds open. An engine keeps its own end of one whose caller has gone until the
+// command ends, or says something.
 func (l *lab) engineConnections(n *cluster.Node) int {
 	l.t.Helper()
-	out, err := n.Run(l.ctx, "grep", "-c", "docker.sock$", "/proc/net/unix")
+	out, err := n.Run(l.ctx, "ss", "-xH", "src", "/run/docker.sock")
 	l.must(err)
-	count, err := strconv.Atoi(strings.TrimSpace(out))
-	l.must(err)
+	count := 0
+	for line := range strings.Lines(out) {
+		// State, queues, the engine's path and socket, and the caller's: 0 is gone.
+		if f := strings.Fields(line); len(f) == 8 && f[1] == "ESTAB" && f[7] != "0" {
+			count++
+		}
+	}
+	if count == 0 {
+		l.t.Fatalf("nobody is connected to the engine of %s:\n%s", n.Name, out)
+	}
 	return count
 }
 

@@ -107,11 +107,29 @@ func ownLab(t *testing.T, subnet string, managers, workers int, init ...string) 
 	return l
 }
 
+// ownRack returns hosts for this scenario alone, with daemons that are no
+// members of a cluster yet.
+func ownRack(t *testing.T, subnet string, hostCount int) *lab {
+	t.Helper()
+	c, err := cluster.Powered(t.Context(), cluster.Config{Managers: hostCount, Tools: tools, Hosts: hosts.Config{Prefix: "it", Subnet: subnet}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{Cluster: c, t: t, ctx: t.Context()}
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.explain()
+		}
+		_ = l.Down()
+	})
+	return l
+}
+
 // explain says what may be behind a failure. With `go test -artifacts` the
-// whole logs are kept.
+// whole logs are kept, and what each host's network is made of.
 func (l *lab) explain() {
 	l.t.Log(l.Complaints(10))
-	if err := l.SaveLogs(l.t.ArtifactDir()); err != nil {
+	if err := errors.Join(l.SaveLogs(l.t.ArtifactDir()), l.SaveNetworks(l.t.ArtifactDir())); err != nil {
 		l.t.Log(err)
 	}
 }
@@ -130,7 +148,8 @@ func form(t *testing.T, subnet string, managers, workers int, init ...string) *l
 	return &lab{Cluster: c}
 }
 
-// restore makes the cluster whole: power, cables, roles, no service left.
+// restore makes the cluster whole: power, cables, roles, no service and no
+// network left.
 func (l *lab) restore() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -148,6 +167,9 @@ func (l *lab) restore() error {
 		return err
 	}
 	if err := l.removeServices(ctx); err != nil {
+		return err
+	}
+	if err := l.removeNetworks(ctx); err != nil {
 		return err
 	}
 	return l.AwaitManagers(ctx)

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/swarmctl/swarmctl/integration/cluster"
+	"github.com/swarmctl/swarmctl/integration/load"
+)
+
+const (
+	straight = ", of straight to the backend"
+	perHalf  = ">= 0.95 x direct"
+)
+
+var (
+	lineNearKeep = line{"through a VIP, same node, connections kept" + straight, "1/s", perHalf}
+	lineNearEach = line{"through a VIP, same node, a connection each" + straight, "1/s", perHalf}
+	lineFarKeep  = line{"through a VIP, other node, connections kept" + straight, "1/s", perHalf}
+	lineFarEach  = line{"through a VIP, other node, a connection each" + straight, "1/s", perHalf}
+	lineMeshKeep = line{"through ingress at a node without a replica, connections kept, of straight over the overlay", "1/s", ">= 0.9 x direct"}
+	lineMeshEach = line{"through ingress at a node without a replica, a connection each, of straight over the overlay", "1/s", ">= 0.9 x direct"}
+	lineFlow     = line{"overlay, two hosts, one stream, of the same hosts' cable", "Gbit/s", ">= 0.8 x direct, >= Swarm"}
+	lineFlows    = line{"overlay, two hosts, four streams, of the same hosts' cable", "Gbit/s", ">= 0.8 x direct, >= Swarm"}
+)
+
+const (
+	burst        = 3 * time.Second // that one way of asking is measured for at a time
+	burstClients = 16
+	sinkPort     = 9000
+)
+
+// way is one of two to the same backend that take turns.
+type way struct {
+	who  string // whose column
+	from cluster.Place
+	url  string
+}
+
+// race measures requests a second over both ways in turns, with connections
+// that are kept and with one for each request.
+func (b *bench) race(ctx context.Context, keep, each line, ways ...way) error {
+	for _, m := range []struct {
+		line      line
+		keepAlive bool
+	}{{keep, true}, {each, false}} {
+		for _, w := range ways {
+			r, err := cluster.Ask(ctx, w.from, load.Config{URL: w.url, For: burst, Clients: burstClients, KeepAlive: m.keepAlive})
+			if err == nil && r.Failed > 0 {
+				err = fmt.Errorf("%s: %s", w.url, r)
+			}
+			if err != nil {
+				return err
+			}
+			b.results.add(m.line, w.who, r.Rate())
+		}
+	}
+	return nil
+}
+
+// viaVIP measures what a virtual address costs: the same backend, by the
+// service's address and by its own, called from its own node and from another.
+func (b *bench) viaVIP(ctx context.Context) error {
+	if b.who != ours {
+		return nil
+	}
+	return b.play(ctx, func(ctx context.Context, s *scene) error {
+		back, err := s.backend(ctx, actor{name: "back", network: "vip"})
+		if err != nil {
+			return err
+		}
+		callers, err := s.enter(ctx, actor{name: "call", everywhere: true, network: "vip", args: []string{"sleep"}})
+		if err != nil {
+			return err
+		}
+		own, err := addr(ctx, back, "vip")
+		if err != nil {
+			return err
+		}
+		virtual, err := s.vip(ctx, "back")
+		if err != nil {
+			return err
+		}
+		near, far := on(callers, back.Node), on(callers, b.c.Nodes[0])
+		for _, from := range []cluster.Container{near, far} {
+			if err := answers(ctx, from, demoURL(virtual, demoPort), 1); err != nil {
+				return err
+			}
+		}
+		for range b.opt.n {
+			err := b.race(ctx, lineNearKeep, lineNearEach, way{direct, near, demoURL(own, demoPort)}, way{ours, near, demoURL(virtual, demoPort)})
+			if err == nil {
+				err = b.race(ctx, lineFarKeep, lineFarEach, way{direct, far, demoURL(own, demoPort)}, way{ours, far, demoURL(virtual, demoPort)})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// backend makes the network and puts the one replica of a service on a worker.
+func (s *scene) backend(ctx context.Context, a actor) (cluster.Container, error) {
+	a.replicas, a.on = 1, s.b.c.Workers()[0]
+	if err := s.network(ctx, a.network); err != nil {
+		return cluster.Container{}, err
+	}
+	running, err := s.enter(ctx, a)
+	if err != nil {
+		return cluster.Container{}, err
+	}
+	return running[0], nil
+}
+
+// on is the one of the containers that runs on a node.
+func on(cs []cluster.Container, n *cluster.Node) cluster.Container {
+	for _, c := range cs {
+		if c.Node == n {
+			return c
+		}
+	}
+	return cluster.Container{Node: n}
+}
+
+// mesh measures what the way through another node costs: a client outside asks
+// a node without a replica, against a container of that node that asks the
+// replica itself over the overlay. Both cross two cables and one overlay.
+func (b *bench) mesh(ctx context.Context) error {
+	if b.who != ours {
+		return nil
+	}
+	return b.play(ctx, func(ctx context.Context, s *scene) error {
+		back, err := s.backend(ctx, actor{name: "back", network: "mesh", publish: demoPort})
+		if err != nil {
+			return err
+		}
+		door := b.c.Nodes[0]
+		callers, err := s.enter(ctx, actor{name: "call", replicas: 1, on: door, network: "mesh", args: []string{"sleep"}})
+		if err != nil {
+			return err
+		}
+		own, err := addr(ctx, back, "mesh")
+		if err != nil {
+			return err
+		}
+		outside := b.c.Outside()
+		through, straight := way{ours, outside, demoURL(door.Addr, demoPort)}, way{direct, callers[0], demoURL(own, demoPort)}
+		for _, w := range []way{through, straight} {
+			if err := answers(ctx, w.from, w.url, 1); err != nil {
+				return err
+			}
+		}
+		for range b.opt.n {
+			if err := b.race(ctx, lineMeshKeep, lineMeshEach, straight, through); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// overlay measures how much flows between two containers on two hosts, and
+// between the hosts themselves.
+func (b *bench) overlay(ctx context.Context) error {
+	return b.play(ctx, func(ctx context.Context, s *scene) error {
+		sinks, err := s.backend(ctx, actor{name: "sink", network: "flow", args: []string{"sink"}})
+		if err != nil {
+			return err
+		}
+		from := b.c.Nodes[0]
+		callers, err := s.enter(ctx, actor{name: "call", replicas: 1, on: from, network: "flow", args: []string{"sleep"}})
+		if err != nil {
+			return err
+		}
+		own, err := addr(ctx, sinks, "flow")
+		if err != nil {
+			return err
+		}
+		if b.who == ours {
+			sink, err := b.c.Workers()[0].Sink()
+			if err != nil {
+				return err
+			}
+			defer sink.Kill()
+		}
+		for range b.opt.n {
+			for l, streams := range map[line]int{lineFlow: 1, lineFlows: 4} {
+				if err := b.flow(ctx, l, b.who, callers[0], own, streams); err != nil {
+					return err
+				}
+				if b.who != ours {
+					continue
+				}
+				if err := b.flow(ctx, l, direct, from, b.c.Workers()[0].Addr, streams); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (b *bench) flow(ctx context.Context, l line, who string, from cluster.Place, host string, streams int) error {
+	var out string
+	err := cluster.Eventually(ctx, patience, func(ctx context.Context) (err error) { // the sink may not listen yet
+		out, err = from.Demo(ctx, nil, "pump", host+":"+strconv.Itoa(sinkPort), "-for", burst.String(), "-c", strconv.Itoa(streams))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	bytes, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
+	b.results.add(l, who, bytes*8/1e9)
+	return err
+}
