@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ import (
 var engineMade = []string{"docker0", "fe80:", "route anycast", "hook output priority filter; policy accept"}
 
 // plumbing is what a host's network is made of, one thing a line, sorted, but
-// for what engines make.
+// for what engines make and for what tells one host from another.
 func (l *lab) plumbing(ctx context.Context, n *cluster.Node) ([]string, error) {
 	out, err := n.Run(ctx, "sh", "-c", `
 		ip -br link | sed 's/ .*//; s/^/link /'
@@ -29,7 +30,8 @@ func (l *lab) plumbing(ctx context.Context, n *cluster.Node) ([]string, error) {
 		grep -H . /proc/sys/net/ipv4/conf/*/route_localnet
 		docker -H unix:///run/docker.sock network ls --format 'network {{.Name}} {{.Driver}}'
 		docker -H unix:///run/docker.sock ps -a --format 'container {{.Names}} {{.Status}}'`)
-	lines := slices.DeleteFunc(strings.Split(out, "\n"), func(line string) bool {
+	own := regexp.MustCompile(`\b(` + regexp.QuoteMeta(n.Addr) + `|` + regexp.QuoteMeta(n.Addr6) + `)\b|@if\d+`)
+	lines := slices.DeleteFunc(strings.Split(own.ReplaceAllString(out, "own"), "\n"), func(line string) bool {
 		return slices.ContainsFunc(engineMade, func(word string) bool { return strings.Contains(line, word) })
 	})
 	slices.Sort(lines)
