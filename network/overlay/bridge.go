@@ -243,6 +243,7 @@ func (o *Overlay) remember(id api.NetworkID, b *Bridge) {
 	o.replaced[id] = true
 	if b == nil {
 		delete(o.engine.known, id)
+		delete(o.frames, id)
 	} else {
 		o.engine.known[id] = *b
 	}
