@@ -319,7 +319,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestWhatTheEngineRefusesIsSaidToWhoWaits(t *testing.T) {
 	l := newLab(t, 1500)
 	h := l.hosts[0]
-	h.engine.known["mine"] = Bridge{ID: "mine", Name: "web"}
+	h.engine.known["mine"] = fabric.Bridge{ID: "mine", Name: "web"}
 	if _, err := h.Build(t.Context(), l.set, all, false); !errors.Is(err, api.ErrConflict) {
 		t.Errorf("%v", err)
 	}
@@ -392,7 +392,7 @@ func TestABridgeIsNotReadyBeforeItsEngineIsDoneWithIt(t *testing.T) {
 	l := newLab(t, 1500)
 	h := l.hosts[0]
 	h.agree(l.set, nil)
-	b := Bridge{Interface: BridgeName(nid)} // the interface comes first, and the engine's network after it
+	b := fabric.Bridge{Interface: BridgeName(nid)} // the interface comes first, and the engine's network after it
 	check(t, h.engine.add(&b))
 	check(t, h.Apply(l.set, all))
 	if err := h.Ready(nid); !errors.Is(err, errNoBridge) {

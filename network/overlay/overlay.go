@@ -60,7 +60,7 @@ func New(c Config) (*Overlay, error) {
 	}
 	return &Overlay{
 		cfg: c, host: h,
-		engine:   bridges{known: map[api.NetworkID]Bridge{}, why: map[api.NetworkID]error{}, going: map[api.NetworkID]bool{}},
+		engine:   bridges{known: map[api.NetworkID]fabric.Bridge{}, why: map[api.NetworkID]error{}, going: map[api.NetworkID]bool{}},
 		replaced: map[api.NetworkID]bool{}, ready: map[api.NetworkID]error{},
 		containers: map[string]joined{}, frames: map[api.NetworkID]frame{},
 		expected: map[string]expectation{}, segments: map[string]*installed{},
