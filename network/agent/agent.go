@@ -30,6 +30,9 @@ type Agent struct {
 	closed chan struct{} // Close was called
 	ended  chan struct{} // Run has returned, or will never run
 	once   sync.Once
+	// handing is held for reading by who hands a container to the parts or takes
+	// it back, and as a whole by Close, which they want to be alone.
+	handing sync.RWMutex
 
 	mu      sync.Mutex
 	queue   []*fabric.Update
@@ -43,7 +46,7 @@ type Agent struct {
 	faults  map[string]string
 	ill     chan struct{} // closed when faults is another
 	started bool
-	upsets  map[string]bool // the parts that are to look; "" is all
+	upsets  map[string]bool // the parts that are to look
 }
 
 // state is what the last pass of the loop came to. It never changes.
@@ -88,10 +91,7 @@ func (a *Agent) Applied() (index uint64, changed <-chan struct{}) {
 	return a.applied, a.acked
 }
 
-// Disturbed says that something outside may have changed what the parts have
-// set: an engine that has started anew, say. They look and put it back.
-func (a *Agent) Disturbed() { a.disturbed("") }
-
+// disturbed says that somebody may have changed what these parts have set.
 func (a *Agent) disturbed(parts ...string) {
 	a.mu.Lock()
 	for _, name := range parts {
@@ -154,13 +154,8 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) start() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	select {
-	case <-a.closed:
-		return false
-	default:
-		a.started = true
-		return true
-	}
+	a.started = !a.isClosed()
+	return a.started
 }
 
 // Close ends Run and takes away all that the parts have set: the node leaves
@@ -177,7 +172,18 @@ func (a *Agent) Close(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	a.handing.Lock()
+	defer a.handing.Unlock()
 	return a.cfg.Parts.close(ctx)
+}
+
+func (a *Agent) isClosed() bool {
+	select {
+	case <-a.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // take returns what has come since the last time.

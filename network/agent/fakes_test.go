@@ -212,7 +212,7 @@ func (o *overlayFake) Ready(id api.NetworkID) error {
 }
 
 func (o *overlayFake) Attach(id string, pid int, _ []api.Attachment) error {
-	return o.w.do("overlay", fmt.Sprintf("attach %s %d", id, pid))
+	return o.w.do("overlay attach", fmt.Sprintf("%s %d", id, pid))
 }
 func (o *overlayFake) Detach(id string) { _ = o.w.do("overlay", "detach "+id) }
 func (o *overlayFake) Restore() error   { return o.w.do("overlay", "restore") }

@@ -101,11 +101,10 @@ func (l *loop) news() {
 	}
 }
 
-// upset has the named parts look at what others have changed, all where there
-// is no name.
+// upset has the named parts look at what others have changed.
 func (l *loop) upset(names map[string]bool, when time.Time) {
 	for _, p := range l.parts() {
-		if names[p.name] || names[""] {
+		if names[p.name] {
 			p.look = earlier(p.look, when)
 		}
 	}
