@@ -33,7 +33,7 @@ func (d *Daemon) newNetwork(node nodeID, cluster string, suspects func() (map[no
 		return nil, err
 	}
 	a, err := agent.New(agent.Config{
-		Self: node, Suspects: suspects, Log: log,
+		Self: node, Suspects: suspects, Explain: dns.Explain, Log: log,
 		Parts: agent.Parts{Overlay: o, Balance: b, Ingress: i, DNS: dns.New(dns.Config{Self: node, Log: log})},
 	})
 	if err != nil {

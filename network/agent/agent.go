@@ -51,8 +51,15 @@ type Agent struct {
 
 // state is what the last pass of the loop came to. It never changes.
 type state struct {
-	came int         // updates that are in it
-	set  *fabric.Set // nil until the first update
+	came     int         // updates that are in it
+	set      *fabric.Set // nil until the first update
+	troubles []trouble
+}
+
+// trouble is why a part does not do what it should.
+type trouble struct {
+	part string
+	err  error
 }
 
 // New is an agent that knows nothing yet; call Run next.
@@ -82,9 +89,9 @@ func (a *Agent) Update(u *fabric.Update) {
 	poke(a.wake)
 }
 
-// Applied is the index up to which all parts agree with the fabric, and a
-// channel that is closed when it is another. It goes back where a manager that
-// lags has sent everything.
+// Applied is the index up to which all parts that send callers somewhere agree
+// with the fabric, and a channel that is closed when it is another. It goes back
+// where a manager that lags has sent everything.
 func (a *Agent) Applied() (index uint64, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

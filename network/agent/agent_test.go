@@ -85,6 +85,25 @@ func TestAPartThatFailsIsTriedAgainLaterAndLaterWhileTheOthersGoOn(t *testing.T)
 	})
 }
 
+// One node where another program has the port must not slow down every stop of a
+// task in the cluster.
+func TestWhoHasTheResolversPortHoldsUpNoDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.failing("dns", errors.New("the port is taken"))
+		w.Update(full(1))
+		w.wantApplied(1)
+		if text := w.log.String(); strings.Count(text, "the port is taken") != 1 {
+			t.Errorf("logged: %s", text)
+		}
+		w.failing("dns", nil)
+		time.Sleep(lastRetry)
+		if w.wantApplied(1); !strings.Contains(w.log.String(), "again") {
+			t.Error("the port was not tried again")
+		}
+	})
+}
+
 func TestASlowEngineHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t)

@@ -47,6 +47,9 @@ func start(t *testing.T) *world {
 	}
 	a, err := New(Config{
 		Self: "me", Log: slog.New(slog.NewTextHandler(&w.log, nil)), Suspects: w.doubts,
+		Explain: func(set *fabric.Set, networks []api.NetworkID, name string) []string {
+			return []string{fmt.Sprintf("%s in %v: %d services", name, networks, len(set.Services))}
+		},
 		Parts: Parts{Overlay: &overlayFake{w}, Balance: &balanceFake{w}, Ingress: &ingressFake{w}, DNS: &dnsFake{w}},
 	})
 	if err != nil {
