@@ -213,6 +213,7 @@ func (o *Overlay) remember(id api.NetworkID, b *fabric.Bridge) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.replaced[id] = true
+	delete(o.ready, id) // it was the old one that was connected
 	if b == nil {
 		delete(o.engine.known, id)
 		delete(o.frames, id)

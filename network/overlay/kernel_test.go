@@ -299,6 +299,27 @@ func TestANetworkGoesOnceNoContainerIsOnIt(t *testing.T) {
 	}
 }
 
+func TestABridgeThatIsMadeAnewIsNotReadyBeforeItIsConnected(t *testing.T) {
+	l := newLab(t, 1500)
+	l.apply()
+	h := l.hosts[0]
+	check(t, h.Ready(nid))
+	h.engine.removing = func() {
+		if err := h.Ready(nid); !errors.Is(err, errNoBridge) {
+			t.Errorf("while it is removed: %v", err)
+		}
+	}
+	for _, need := range []map[api.NetworkID]bool{{}, all} {
+		_, err := h.Build(t.Context(), l.set, need, false)
+		check(t, err)
+		if err := h.Ready(nid); !errors.Is(err, errNoBridge) {
+			t.Errorf("needed are %v: %v", need, err)
+		}
+	}
+	check(t, h.Apply(l.set, all))
+	check(t, h.Ready(nid))
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	l := newLab(t, 1500)
 	l.run(l.hosts[1], "10.1.0.2")

@@ -276,6 +276,8 @@ type engine struct {
 	known map[string]fabric.Bridge
 	made  int
 	away  error
+	// removing is called as a bridge is removed; may be nil.
+	removing func()
 }
 
 func (e *engine) Bridges(_ context.Context, cluster string) (list []fabric.Bridge, err error) {
@@ -326,6 +328,9 @@ func (e *engine) RemoveBridge(_ context.Context, id string) error {
 	b, ok := e.known[id]
 	if !ok || e.away != nil {
 		return e.away
+	}
+	if e.removing != nil {
+		e.removing()
 	}
 	br, err := e.h.LinkByName(b.Interface)
 	if err == nil {

@@ -121,7 +121,7 @@ func (o *Overlay) Ready(id api.NetworkID) error {
 		return why
 	}
 	err, planned := o.ready[id]
-	if !planned {
+	if !planned || o.engine.going[id] {
 		return fmt.Errorf("network %s: %w", id, errNoBridge)
 	}
 	return err
