@@ -331,6 +331,9 @@ func TestNothingIsHandedToPartsThatAreClosed(t *testing.T) {
 			if err := w.Attach(t.Context(), "t3", 43, attach("n1", "10.1.0.6")); !errors.Is(err, api.ErrUnavailable) {
 				t.Errorf("attached: %v", err)
 			}
+			if _, err := w.Prepare(t.Context(), "t4", attach("n2", "10.2.0.6")); !errors.Is(err, api.ErrUnavailable) {
+				t.Errorf("prepared: %v", err)
+			}
 		}()
 		release()
 		if err := <-closed; err != nil {

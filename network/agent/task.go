@@ -41,6 +41,9 @@ func (a *Agent) Prepare(ctx context.Context, id string, networks []api.Attachmen
 		}
 		select {
 		case <-changed:
+		case <-a.closed:
+			a.giveUp(id, before)
+			return Networking{}, fmt.Errorf("networks of %s: %w", id, errLeaves)
 		case <-ctx.Done():
 			a.giveUp(id, before)
 			return Networking{}, api.Errorf(api.CodeUnavailable, "networks of %s: %v", id, err)
@@ -51,6 +54,8 @@ func (a *Agent) Prepare(ctx context.Context, id string, networks []api.Attachmen
 		}
 	}
 }
+
+var errLeaves = api.Errorf(api.CodeUnavailable, "the node leaves the cluster, and its part of the networks has ended")
 
 // final errors stay as they are however long one waits.
 func final(err error) bool {
@@ -144,7 +149,7 @@ func (a *Agent) Attach(_ context.Context, id string, pid int, networks []api.Att
 	a.handing.RLock()
 	defer a.handing.RUnlock()
 	if a.isClosed() {
-		return api.Errorf(api.CodeUnavailable, "networks of container %s: the node leaves the cluster, and its part of the networks has ended", id)
+		return fmt.Errorf("networks of container %s: %w", id, errLeaves)
 	}
 	a.mu.Lock()
 	a.holds[id] = networks
