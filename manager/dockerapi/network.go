@@ -280,11 +280,7 @@ func checkOptions(req *network.CreateRequest) error {
 }
 
 func (a *API) networkDelete(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNetwork(r.PathValue("id"))
+	_, n, err := found(a, r, (*state.View).FindNetwork)
 	if err != nil {
 		return err
 	}
