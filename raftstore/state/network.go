@@ -89,7 +89,7 @@ func (v *View) checkUnused(n *api.Network) error {
 		tasks = append(tasks, v.TaskName(t))
 	}
 	for c := range v.NetworkAttached(n.ID) {
-		containers = append(containers, c.Name)
+		containers = append(containers, attachedName(c))
 	}
 	switch {
 	case len(services) > 0 && len(containers) > 0:
