@@ -544,6 +544,7 @@ func TestAWorkersContainersAreInTheClustersNetworksToo(t *testing.T) {
 	n.store = lead.store
 	c := start(t, b, func(cfg *dockerapi.Config, c *cluster) {
 		cfg.Networks, cfg.ToManager = n, lead.api.ForNode("node1")
+		cfg.NewID = api.NewID // no two nodes make the same
 	})
 	c.node.role = dockerapi.Worker
 	lead.network("ov", network.CreateOptions{Driver: "overlay", Attachable: true})
