@@ -8,8 +8,10 @@ import (
 
 // drainPatience is how long a task that serves runs on after it was told to
 // stop, if the managers do not say that every node has taken it out of its
-// balancers. Longer bears with slow nodes; shorter is quicker where one is gone.
-const drainPatience = 2 * time.Second
+// balancers. It is longer than
+// it takes to find that a node is gone, which is not waited for then: so it is for
+// nodes that are slow.
+const drainPatience = 5 * time.Second
 
 // drain holds a task that the assignment of an index is the first to stop,
 // until the balancers of all nodes have let go of it or have had their time. It
@@ -24,7 +26,14 @@ func (r *runner) drain(t *task, index uint64) {
 	}
 	t.held = true
 	r.held[t] = struct{}{}
-	time.AfterFunc(drainPatience, func() { r.post(func() { r.release(t) }) })
+	time.AfterFunc(drainPatience, func() {
+		r.post(func() {
+			if t.held && t.status.State == api.TaskRunning {
+				r.log.Warn("a task is stopped that some node's balancers may still send to: no manager has said that all have let go of it", "task", t.id, "after", drainPatience)
+			}
+			r.release(t)
+		})
+	})
 }
 
 // clear takes the managers' word that every node has applied the networks'

@@ -112,19 +112,20 @@ func TestAnotherManagerIsToldAnew(t *testing.T) {
 
 func TestTaskThatServesIsStoppedOnceNoBalancerHasIt(t *testing.T) {
 	const short = 200 * time.Millisecond
+	const nearly = drainPatience - short/2
 	for _, c := range []struct {
 		name string
 		do   func(*world)  // at once
 		runs time.Duration // after which it still runs; negative: it does not
 		ends time.Duration // after which it does not
 	}{
-		{"nobody says so", func(*world) {}, 1900 * time.Millisecond, short},
+		{"nobody says so", func(*world) {}, nearly, short},
 		{"all nodes say so", func(w *world) { time.Sleep(short); w.managers[0].cleared(w.store.index) }, -1, 0},
-		{"they say so of what came before", func(w *world) { w.managers[0].cleared(w.store.index - 1) }, 1900 * time.Millisecond, short},
-		{"the session is lost", func(w *world) { w.managers[0].server.Stop() }, 1900 * time.Millisecond, short},
-		{"it is told twice", func(w *world) { time.Sleep(time.Second); w.want("t1", api.TaskRemove) }, 900 * time.Millisecond, short},
+		{"they say so of what came before", func(w *world) { w.managers[0].cleared(w.store.index - 1) }, nearly, short},
+		{"the session is lost", func(w *world) { w.managers[0].server.Stop() }, nearly, short},
+		{"it is told twice", func(w *world) { time.Sleep(time.Second); w.want("t1", api.TaskRemove) }, nearly - time.Second, short},
 		{"it leaves the store", func(w *world) { w.drop("t1") }, -1, 0},
-		{"its daemon starts again", func(w *world) { w.kill(); w.start() }, 1900 * time.Millisecond, short},
+		{"its daemon starts again", func(w *world) { w.kill(); w.start() }, nearly, short},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {

@@ -7,7 +7,7 @@ import (
 
 // drainPatience is for how long the end of a task waits until nobody sends it
 // new connections. A worker waits no longer than this either.
-const drainPatience = 2 * time.Second
+const drainPatience = 5 * time.Second
 
 // clearance says when a drain is over: when everyone who has a balancer has
 // taken out of it what is to stop. It knows the drains, as indexes of the store,
