@@ -48,7 +48,7 @@ func open(id string, pid int, networks []api.Attachment) (*container, error) {
 	c := &container{id: id, ns: ns, space: nft.Open(ns), networks: networks, turn: make(chan struct{}, 1), tables: []*table{{}}}
 	for _, at := range networks {
 		if nft.Of(at.Addrs, true).IsValid() {
-			c.tables = []*table{{}, {v6: true}}
+			c.tables = []*table{{}, {Table: nft.Table{V6: true}}}
 		}
 	}
 	return c, nil
@@ -102,7 +102,7 @@ func (c *container) follow(now current, left nft.Left) (trouble, err error) {
 func (c *container) has6() bool { return len(c.tables) > 1 }
 
 // strange reports whether nothing is known of what is in the namespace.
-func (c *container) strange() bool { return !c.tables[0].made }
+func (c *container) strange() bool { return !c.tables[0].Made }
 
 func (c *container) agree(v view) error {
 	var errs []error
@@ -123,7 +123,7 @@ func (c *container) lead(w *ways) (err error) {
 		}
 	}
 	for i, t := range c.tables {
-		if c.own[i], err = c.router.primary(w, t.v6); err != nil {
+		if c.own[i], err = c.router.primary(w, t.V6); err != nil {
 			return err
 		}
 	}
@@ -142,7 +142,7 @@ func (c *container) in(network api.NetworkID) []netip.Addr {
 func (c *container) restore(now current) error {
 	err := c.work(func() error {
 		for _, t := range c.tables {
-			if err := t.look(c.space); err != nil {
+			if err := t.Look(c.space); err != nil {
 				return err
 			}
 		}
@@ -160,9 +160,7 @@ func (c *container) remove() error {
 	err := c.work(func() error {
 		var errs []error
 		for _, t := range c.tables {
-			b := c.space.In(t.family())
-			b.Remove()
-			errs = append(errs, b.Flush())
+			errs = append(errs, t.Remove(c.space))
 		}
 		if c.router != nil {
 			errs = append(errs, c.router.clear())

@@ -48,7 +48,7 @@ func New(c Config) (*Ingress, error) {
 	space := nft.Open(c.Host)
 	return &Ingress{
 		cfg: c, space: space, turn: make(chan struct{}, 1), held: map[place]*socket{},
-		tables:    [2]*table{{}, {v6: true}},
+		tables:    [2]*table{{}, {Table: nft.Table{V6: true}}},
 		firewalls: [2]*firewall{{path: space.Path()}, {path: space.Path(), v6: true}},
 	}, nil
 }
@@ -68,7 +68,7 @@ func (g *Ingress) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 			return err
 		}
 		g.set, g.plan = set, p
-		return g.space.Forget(left, g.tables[1].made)
+		return g.space.Forget(left, g.tables[1].Made)
 	})
 }
 
@@ -78,7 +78,7 @@ func (g *Ingress) Restore() error {
 		for i, t := range g.tables {
 			g.firewalls[i].forget()
 			g.gate = 0
-			if err := t.look(g.space); err != nil {
+			if err := t.Look(g.space); err != nil {
 				return err
 			}
 		}
@@ -111,10 +111,7 @@ func (g *Ingress) Close() error {
 func (g *Ingress) clear() error {
 	var errs []error
 	for i, t := range g.tables {
-		b := g.space.In(t.family())
-		b.Remove()
-		errs = append(errs, b.Flush(), g.firewalls[i].remove())
-		t.made = false
+		errs = append(errs, t.Remove(g.space), g.firewalls[i].remove())
 	}
 	g.gate = 0
 	g.release(nil)
@@ -130,7 +127,7 @@ func (g *Ingress) work(f func() error) error {
 // agree makes the host agree with a plan. Ports are held before they are
 // answered, and until they are not answered any more.
 func (g *Ingress) agree(p *plan) error {
-	switch unused := !g.tables[0].made && !g.tables[1].made; {
+	switch unused := !g.tables[0].Made && !g.tables[1].Made; {
 	case unused && p == nil:
 		return nil // a host that is on no network is left as it was
 	case unused && len(p.ports) == 0:
