@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/network/netns/sandbox"
+	"github.com/swarmctl/swarmctl/network/nft"
 	"github.com/swarmctl/swarmctl/network/nft/world"
 )
 
@@ -312,6 +314,49 @@ func TestWhatOthersFlushIsPutBack(t *testing.T) {
 				l.ask("tcp", vip)
 			}
 		})
+	}
+}
+
+// What is called while the rules are gone is sent on when they are back, even
+// where rules of others have the kernel go on tracking connections.
+func TestCallsFromWhileTheRulesWereGoneAreAnswered(t *testing.T) {
+	l := newLAN(t, 2)
+	n := l.tasks[0]
+	n.Run("nft", "add table ip theirs; add chain ip theirs out { type nat hook output priority 0; }; add rule ip theirs out ct state new counter; delete table ip swarmctl")
+	c, err := n.Dial("udp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("lost")); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.b.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := world.Again(c); err != nil {
+		t.Error(err)
+	}
+}
+
+// A container whose routes could not be read at first gets its rule for
+// datagrams when they can.
+func TestTheRuleForDatagramsComesLateWhereItMust(t *testing.T) {
+	n := world.New(t, "c")
+	space := nft.Open(n.NS)
+	defer space.Close()
+	p := newPlan(nil, world.Set(example()), nil, "n1")
+	v := p.of([]api.Attachment{world.At("ingress", "10.0.0.5")})
+	own := primary{addr: netip.MustParseAddr("10.0.2.5"), ingress: netip.MustParsePrefix("10.0.0.0/24")}
+	tb := &table{}
+	for _, known := range []primary{{}, own} {
+		if err := tb.agree(space, v, 0, known); err != nil {
+			t.Fatal(err)
+		}
+		rules := n.Run("nft", "list", "table", "ip", "swarmctl")
+		if there := strings.Contains(rules, "dnat to 10.0.2.5"); there != (known == own) || !strings.Contains(rules, "gateways") {
+			t.Errorf("with %+v the rules are\n%s", known, rules)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -237,4 +238,37 @@ func drawUpdate(t *rapid.T, index uint64) *fabric.Update {
 		u.Endpoints = append(u.Endpoints, world.Task(fmt.Sprint("t", n), fmt.Sprint("s", service), fmt.Sprint("n", n%3), state, world.At("net", fmt.Sprintf("10.0.2.%d", n))))
 	}
 	return u
+}
+
+// What was tracked of connections to a task that has left is dropped in every
+// container, also in one that could not be worked on when it left.
+func TestAContainerThatIsBehindKnowsWhoHasLeft(t *testing.T) {
+	u := example()
+	first := world.Set(u)
+	second := first.Clone()
+	second.Apply(&fabric.Update{Index: 1, Removed: []string{"t1"}})
+	third := second.Clone()
+	third.Apply(&fabric.Update{Index: 2, Removed: []string{"t2"}})
+	tcp := uint8(unix.IPPROTO_TCP)
+	t1, t2 := netip.MustParseAddr("10.0.1.5"), netip.MustParseAddr("10.0.1.6")
+	d := departure{old: second, left: nft.Gone(second, third)}
+	for _, c := range []struct {
+		name     string
+		set      *fabric.Set
+		one, two bool
+	}{
+		{"one that agreed with the last set", second, false, true},
+		{"one that agreed with the set before", first, true, true},
+	} {
+		left := (&container{set: c.set}).left(d, third)
+		if left(t1, tcp) != c.one || left(t2, tcp) != c.two {
+			t.Errorf("%s: t1 has left: %v, t2: %v", c.name, left(t1, tcp), left(t2, tcp))
+		}
+	}
+	if left := (&container{set: third}).left(d, third); left != nil {
+		t.Error("one that agrees already has somebody leave")
+	}
+	if left := (&container{}).left(d, third); left(t1, tcp) || !left(t1, unix.IPPROTO_UDP) {
+		t.Error("of what an earlier daemon has left, streams of datagrams alone are dropped")
+	}
 }

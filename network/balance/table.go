@@ -16,6 +16,7 @@ import (
 type table struct {
 	nft.Table
 	view view
+	own  primary
 }
 
 // vips is the map from virtual addresses to the chains that answer them.
@@ -34,7 +35,7 @@ var gateways = &nftables.Set{
 func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
 	b := in.In(t.Family())
 	d := nft.Dispatch{Map: t.vips(), Refuse: true, Turn: turn}
-	if (t.view.ways == nil) != (v.ways == nil) {
+	if (t.view.ways == nil) != (v.ways == nil) || t.own != own {
 		t.Made = false // it has other chains then
 	}
 	if !t.Made {
@@ -56,7 +57,7 @@ func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
 	if err := t.Flush(b); err != nil {
 		return err
 	}
-	t.view = v
+	t.view, t.own = v, own
 	return nil
 }
 
