@@ -67,8 +67,12 @@ func (g *Ingress) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 		if err := g.agree(p); err != nil {
 			return err
 		}
-		g.set, g.plan = set, p
-		return g.space.Forget(left, g.tables[1].Made)
+		g.plan = p
+		if err := g.space.Forget(left, g.tables[1].Made); err != nil {
+			return err // the next time it is who has left since the same set
+		}
+		g.set = set
+		return nil
 	})
 }
 
@@ -115,6 +119,7 @@ func (g *Ingress) clear() error {
 	}
 	g.gate = 0
 	g.release(nil)
+	g.report(nil)
 	return errors.Join(append(errs, closeGate(g.space.Path()))...)
 }
 
@@ -127,10 +132,10 @@ func (g *Ingress) work(f func() error) error {
 // agree makes the host agree with a plan. Ports are held before they are
 // answered, and until they are not answered any more.
 func (g *Ingress) agree(p *plan) error {
-	switch unused := !g.tables[0].Made && !g.tables[1].Made; {
-	case unused && p == nil:
+	switch unused := g.unused(); {
+	case unused && p == nil && g.plan == nil:
 		return nil // a host that is on no network is left as it was
-	case unused && len(p.ports) == 0:
+	case unused && p != nil && len(p.ports) == 0:
 		g.say(g.firewalls[0].agree(p.bridge, false)) // frames within bridges pass, whatever is published
 		return nil
 	case p == nil:
@@ -149,6 +154,21 @@ func (g *Ingress) agree(p *plan) error {
 	g.release(p)
 	g.say(errors.Join(troubles...))
 	return errors.Join(errs...)
+}
+
+// unused reports whether no ports have been answered here, neither by us nor by an
+// earlier daemon whose rules are still there.
+func (g *Ingress) unused() bool {
+	for _, t := range g.tables {
+		if t.Made {
+			return false
+		}
+		// A kernel that cannot tell has no tables of this kind.
+		if there, err := t.There(g.space); err == nil && there {
+			return false
+		}
+	}
+	return len(g.held) == 0
 }
 
 // say logs what does not work on this host though the ports are answered. That

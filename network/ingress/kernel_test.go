@@ -660,6 +660,63 @@ func TestAnIngressNetworkThatIsRemovedLeavesNothing(t *testing.T) {
 	}
 }
 
+// anew has a host's ingress start again, as in a daemon that is restarted.
+func (l *lab) anew(host int) {
+	l.t.Helper()
+	g, err := New(Config{Self: api.NodeID(fmt.Sprint("n", host+1)), Log: slog.New(slog.DiscardHandler), Host: l.hosts[host].NS})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old := l.sides[host].g
+	old.release(nil) // the sockets of a process that has ended
+	old.space.Close()
+	l.sides[host].g = g
+	l.t.Cleanup(func() { _ = g.Close() })
+}
+
+func TestWhatWasRemovedWhileTheDaemonWasAwayIsNotAnswered(t *testing.T) {
+	for _, c := range []struct {
+		name, removed string
+		rules         bool // there still are some
+	}{
+		{"the services", "web idle", true},
+		{"the ingress network", "ingress", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			l.anew(0)
+			l.set = l.set.Clone()
+			l.set.Apply(&fabric.Update{Index: l.set.Index + 1, Removed: strings.Fields(c.removed)})
+			l.apply()
+			l.refused(l.client, "tcp", "10.77.0.1:8080")
+			rules := l.hosts[0].Run("nft", "list", "ruleset")
+			if strings.Contains(rules, "tcp-8080") || strings.Contains(strings.ToLower(rules), "swarmctl") != c.rules {
+				t.Errorf("the rules are\n%s", rules)
+			}
+		})
+	}
+}
+
+func TestAnIngressNetworkWithoutPortsLeavesNothingEither(t *testing.T) {
+	l := newLab(t)
+	if err := l.sides[0].g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.anew(0)
+	listed := func() bool { return strings.Contains(l.hosts[0].Run("iptables", "-S"), chain) }
+	for _, step := range []struct {
+		removed []string
+		there   bool
+	}{{[]string{"web", "idle"}, true}, {[]string{"ingress"}, false}} {
+		l.set = l.set.Clone()
+		l.set.Apply(&fabric.Update{Index: l.set.Index + 1, Removed: step.removed})
+		l.apply()
+		if listed() != step.there {
+			t.Errorf("without %v our chain in iptables is there: %v, want %v", step.removed, listed(), step.there)
+		}
+	}
+}
+
 func TestNothingIsLeftBehind(t *testing.T) {
 	l := newLab(t)
 	for i, s := range l.sides {
