@@ -3,6 +3,7 @@ package ingress
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,5 +113,5 @@ func chains(targets nft.Targets) string {
 	for _, t := range targets {
 		list = append(list, t.Chain)
 	}
-	return strings.Join(sortedStrings(list), " ")
+	return strings.Join(slices.Sorted(slices.Values(list)), " ")
 }
