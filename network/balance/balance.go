@@ -45,13 +45,13 @@ func New(c Config) (*Balancer, error) {
 func (b *Balancer) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 	oldSet, old := b.current()
 	next := newPlan(old, set, suspect, b.cfg.Self)
-	var left nft.Left
+	d := departure{old: oldSet}
 	if oldSet != nil {
-		left = nft.Gone(oldSet, set)
+		d.left = nft.Gone(oldSet, set)
 	}
 	list := b.become(set, next)
 	return each(list, func(c *container) error {
-		trouble, err := c.follow(b.current, left)
+		trouble, err := c.follow(b.current, d)
 		if trouble != nil {
 			// It is nobody's balancer, so nobody has to wait for it.
 			b.cfg.Log.Warn("replies to clients outside may be lost", "container", c.id, "err", trouble)
@@ -102,7 +102,7 @@ func (b *Balancer) Attach(id string, pid int, networks []api.Attachment) error {
 	if old != nil {
 		old.close()
 	}
-	trouble, err := c.follow(b.current, nil)
+	trouble, err := c.follow(b.current, departure{})
 	return errors.Join(trouble, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
@@ -23,9 +24,10 @@ type container struct {
 
 	closed bool
 	tables []*table
-	seen   []*network // that the tables agree with
-	ways   *ways      // that its routes agree with
-	router *router    // once it is known to be on the ingress network
+	set    *fabric.Set // that all of the namespace agrees with, nil before there is any
+	seen   []*network  // that the tables agree with
+	ways   *ways       // that its routes agree with
+	router *router     // once it is known to be on the ingress network
 	own    [2]primary
 }
 
@@ -48,7 +50,8 @@ func open(id string, pid int, networks []api.Attachment) (*container, error) {
 	c := &container{id: id, ns: ns, space: nft.Open(ns), networks: networks, turn: make(chan struct{}, 1), tables: []*table{{}}}
 	for _, at := range networks {
 		if nft.Of(at.Addrs, true).IsValid() {
-			c.tables = []*table{{}, {v6: true}}
+			c.tables = append(c.tables, &table{Table: nft.Table{V6: true}})
+			break
 		}
 	}
 	return c, nil
@@ -76,14 +79,15 @@ func (c *container) work(f func() error) error {
 // follow makes the namespace agree with what is wanted when its turn comes,
 // which may be more than what was wanted when it was called. A trouble is about
 // the ways of replies, and no reason for others to wait.
-func (c *container) follow(now current, left nft.Left) (trouble, err error) {
+func (c *container) follow(now current, d departure) (trouble, err error) {
 	err = c.work(func() error {
 		set, p := now()
 		if p == nil {
 			return nil // nothing is known of the cluster: what an earlier daemon has set goes on
 		}
-		if c.strange() {
-			left = nft.Strays(set)
+		left := c.left(d, set)
+		if c.disturbed() {
+			c.seen = nil // what was called while there were no rules has gone nowhere
 		}
 		v := p.of(c.networks)
 		if v.ways != nil && v.ways != c.ways {
@@ -92,17 +96,42 @@ func (c *container) follow(now current, left nft.Left) (trouble, err error) {
 		if err := c.agree(v); err != nil {
 			return err
 		}
-		fresh := c.fresh(v.networks)
-		c.seen = v.networks
-		return errors.Join(c.space.Forget(left, c.has6()), c.takeUp(fresh))
+		if err := errors.Join(c.space.Forget(left, c.has6()), c.takeUp(c.fresh(v.networks))); err != nil {
+			return err
+		}
+		c.set, c.seen = set, v.networks
+		return nil
 	})
 	return trouble, err
 }
 
+// departure is who has left between two sets. It is worked out once for all
+// containers that agree with the old one.
+type departure struct {
+	old  *fabric.Set
+	left nft.Left
+}
+
+// left is who has left since the namespace last agreed with a set. One that could
+// not be worked on then is behind the others.
+func (c *container) left(d departure, set *fabric.Set) nft.Left {
+	switch c.set {
+	case nil:
+		return nft.Strays(set)
+	case set:
+		return nil
+	case d.old:
+		return d.left
+	}
+	return nft.Gone(c.set, set)
+}
+
 func (c *container) has6() bool { return len(c.tables) > 1 }
 
-// strange reports whether nothing is known of what is in the namespace.
-func (c *container) strange() bool { return !c.tables[0].made }
+// disturbed reports whether a table of ours is not there as we have made it.
+func (c *container) disturbed() bool {
+	return slices.ContainsFunc(c.tables, func(t *table) bool { return !t.Made })
+}
 
 func (c *container) agree(v view) error {
 	var errs []error
@@ -118,15 +147,17 @@ func (c *container) lead(w *ways) (err error) {
 		if c.router, err = openRouter(c.space.Path(), c.in(w.network)); err != nil {
 			return err
 		}
-		if err := settings(c.space.Path(), c.router.link); err != nil {
-			return err
-		}
 	}
+	if err := settings(c.space.Path(), c.router.link); err != nil {
+		return err
+	}
+	own := c.own
 	for i, t := range c.tables {
-		if c.own[i], err = c.router.primary(w, t.v6); err != nil {
+		if own[i], err = c.router.primary(w, t.V6); err != nil {
 			return err
 		}
 	}
+	c.own = own
 	if err := c.router.agree(c.ways, w); err != nil {
 		return err
 	}
@@ -142,7 +173,7 @@ func (c *container) in(network api.NetworkID) []netip.Addr {
 func (c *container) restore(now current) error {
 	err := c.work(func() error {
 		for _, t := range c.tables {
-			if err := t.look(c.space); err != nil {
+			if err := t.Look(c.space); err != nil {
 				return err
 			}
 		}
@@ -151,7 +182,7 @@ func (c *container) restore(now current) error {
 	if err != nil {
 		return err
 	}
-	trouble, err := c.follow(now, nil)
+	trouble, err := c.follow(now, departure{})
 	return errors.Join(trouble, err)
 }
 
@@ -160,9 +191,7 @@ func (c *container) remove() error {
 	err := c.work(func() error {
 		var errs []error
 		for _, t := range c.tables {
-			b := c.space.In(t.family())
-			b.Remove()
-			errs = append(errs, b.Flush())
+			errs = append(errs, t.Remove(c.space))
 		}
 		if c.router != nil {
 			errs = append(errs, c.router.clear())

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/network/netns/sandbox"
+	"github.com/swarmctl/swarmctl/network/nft"
 	"github.com/swarmctl/swarmctl/network/nft/world"
 )
 
@@ -45,10 +46,10 @@ func newLAN(t *testing.T, tasks int) *lan {
 	host := world.New(t, "host")
 	host.Bridge("sw-net", nil, "10.0.1.254/24")
 	u := fabric.Update{
-		Networks: []*fabric.Network{netOf("net", "10.0.1.0/24", false)},
+		Networks: []*fabric.Network{world.Net("net", "10.0.1.0/24")},
 		Services: []*fabric.Service{
-			{ID: "web", Name: "web", VIPs: []api.Attachment{at("net", "10.0.1.2", "fd00:1::2")}},
-			{ID: "idle", Name: "idle", VIPs: []api.Attachment{at("net", "10.0.1.3", "fd00:1::3")}},
+			{ID: "web", Name: "web", VIPs: []api.Attachment{world.At("net", "10.0.1.2", "fd00:1::2")}},
+			{ID: "idle", Name: "idle", VIPs: []api.Attachment{world.At("net", "10.0.1.3", "fd00:1::3")}},
 		},
 	}
 	for i := range tasks {
@@ -59,9 +60,9 @@ func newLAN(t *testing.T, tasks int) *lan {
 		n.Gateway("10.0.1.254")
 		n.Serve(80)
 		l.tasks = append(l.tasks, n)
-		u.Endpoints = append(u.Endpoints, task(n.Name, "web", "n1", fabric.Serving, own))
+		u.Endpoints = append(u.Endpoints, world.Task(n.Name, "web", "n1", fabric.Serving, own))
 	}
-	l.set = setOf(u)
+	l.set = world.Set(u)
 	l.apply()
 	for i, n := range l.tasks {
 		if err := b.Attach(n.Name, n.PID, []api.Attachment{l.at(i)}); err != nil {
@@ -73,7 +74,7 @@ func newLAN(t *testing.T, tasks int) *lan {
 }
 
 func (l *lan) at(i int) api.Attachment {
-	return at("net", fmt.Sprintf("10.0.1.%d", 11+i), fmt.Sprintf("fd00:1::%d", 11+i))
+	return world.At("net", fmt.Sprintf("10.0.1.%d", 11+i), fmt.Sprintf("fd00:1::%d", 11+i))
 }
 
 func (l *lan) apply() {
@@ -88,7 +89,7 @@ func (l *lan) become(state fabric.EndpointState, tasks ...int) {
 	l.t.Helper()
 	u := &fabric.Update{Index: l.set.Index + 1}
 	for _, i := range tasks {
-		u.Endpoints = append(u.Endpoints, task(l.tasks[i].Name, "web", "n1", state, l.at(i)))
+		u.Endpoints = append(u.Endpoints, world.Task(l.tasks[i].Name, "web", "n1", state, l.at(i)))
 	}
 	l.change(u)
 }
@@ -251,7 +252,7 @@ func TestCallsFromBeforeTheRulesAreAnswered(t *testing.T) {
 		}
 	}
 	l.change(&fabric.Update{Index: l.set.Index + 1, Services: []*fabric.Service{
-		{ID: "web", Name: "web", VIPs: []api.Attachment{at("net", "10.0.1.2", "fd00:1::2")}},
+		{ID: "web", Name: "web", VIPs: []api.Attachment{world.At("net", "10.0.1.2", "fd00:1::2")}},
 	}})
 	if _, _, err := world.Again(c); err != nil {
 		t.Errorf("udp: %v", err)
@@ -263,37 +264,16 @@ func TestCallsFromBeforeTheRulesAreAnswered(t *testing.T) {
 
 func TestRulesAreSwappedUnderLoadWithoutAnError(t *testing.T) {
 	l := newLAN(t, 3)
-	var calls, failed atomic.Int64
-	var first atomic.Value
-	stop, done := make(chan struct{}), make(chan struct{}, 4)
-	for range 4 {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				calls.Add(1)
-				if _, _, err := l.tasks[0].Ask("tcp", vip); err != nil {
-					failed.Add(1)
-					first.CompareAndSwap(nil, err)
-				}
-			}
-		}()
+	ask := func() error {
+		_, _, err := l.tasks[0].Ask("tcp", vip)
+		return err
 	}
-	swaps := 0
-	for start := time.Now(); swaps < 200 || calls.Load() < 1000 && time.Since(start) < 20*time.Second; swaps += 2 {
-		l.become(fabric.Silent, swaps/2%3)
-		l.become(fabric.Serving, swaps/2%3)
+	swap := func(i int) {
+		l.become(fabric.Silent, i%3)
+		l.become(fabric.Serving, i%3)
 	}
-	close(stop)
-	for range 4 {
-		<-done
-	}
-	if failed.Load() > 0 || calls.Load() < 1000 {
-		t.Errorf("%d of %d calls failed over %d swaps: %v", failed.Load(), calls.Load(), swaps, first.Load())
+	if err := world.UnderLoad(ask, swap, 100, 1000); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -320,19 +300,64 @@ func TestAPingOfAVirtualAddressIsAnswered(t *testing.T) {
 }
 
 func TestWhatOthersFlushIsPutBack(t *testing.T) {
+	for _, disturbance := range []string{"flush ruleset", "delete table ip swarmctl", "flush table ip swarmctl"} {
+		t.Run(disturbance, func(t *testing.T) {
+			l := newLAN(t, 2)
+			l.tasks[0].Run(append([]string{"nft"}, strings.Fields(disturbance)...)...)
+			if _, _, err := l.tasks[0].Ask("tcp", vip); err == nil {
+				t.Fatal("the virtual address is answered without rules")
+			}
+			for range 2 {
+				if err := l.b.Restore(); err != nil {
+					t.Fatal(err)
+				}
+				l.ask("tcp", vip)
+			}
+		})
+	}
+}
+
+// What is called while the rules are gone is sent on when they are back, even
+// where rules of others have the kernel go on tracking connections.
+func TestCallsFromWhileTheRulesWereGoneAreAnswered(t *testing.T) {
 	l := newLAN(t, 2)
-	l.tasks[0].Run("nft", "flush", "ruleset")
-	if _, _, err := l.tasks[0].Ask("tcp", vip); err == nil {
-		t.Fatal("the virtual address is answered without rules")
+	n := l.tasks[0]
+	n.Run("nft", "add table ip theirs; add chain ip theirs out { type nat hook output priority 0; }; add rule ip theirs out ct state new counter; delete table ip swarmctl")
+	c, err := n.Dial("udp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("lost")); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.b.Restore(); err != nil {
 		t.Fatal(err)
 	}
-	l.ask("tcp", vip)
-	if err := l.b.Restore(); err != nil {
-		t.Fatal(err)
+	if _, _, err := world.Again(c); err != nil {
+		t.Error(err)
 	}
-	l.ask("tcp", vip)
+}
+
+// A container whose routes could not be read at first gets its rule for
+// datagrams when they can.
+func TestTheRuleForDatagramsComesLateWhereItMust(t *testing.T) {
+	n := world.New(t, "c")
+	space := nft.Open(n.NS)
+	defer space.Close()
+	p := newPlan(nil, world.Set(example()), nil, "n1")
+	v := p.of([]api.Attachment{world.At("ingress", "10.0.0.5")})
+	own := primary{addr: netip.MustParseAddr("10.0.2.5"), ingress: netip.MustParsePrefix("10.0.0.0/24")}
+	tb := &table{}
+	for _, known := range []primary{{}, own} {
+		if err := tb.agree(space, v, 0, known); err != nil {
+			t.Fatal(err)
+		}
+		rules := n.Run("nft", "list", "table", "ip", "swarmctl")
+		if there := strings.Contains(rules, "dnat to 10.0.2.5"); there != (known == own) || !strings.Contains(rules, "gateways") {
+			t.Errorf("with %+v the rules are\n%s", known, rules)
+		}
+	}
 }
 
 func TestWhatOthersFlushIsHeardOf(t *testing.T) {
@@ -421,18 +446,18 @@ func TestAContainerInTheHostsNetworkIsRefused(t *testing.T) {
 
 // manyServices is 1,000 services of 10 tasks each.
 func manyServices() *fabric.Set {
-	u := fabric.Update{Networks: []*fabric.Network{netOf("net", "10.0.0.0/8", false)}}
+	u := fabric.Update{Networks: []*fabric.Network{world.Net("net", "10.0.0.0/8")}}
 	for s := range 1000 {
 		id := fmt.Sprint("s", s)
 		u.Services = append(u.Services, &fabric.Service{
-			ID: api.ServiceID(id), Name: id, VIPs: []api.Attachment{at("net", fmt.Sprintf("10.1.%d.%d", s/250, s%250))},
+			ID: api.ServiceID(id), Name: id, VIPs: []api.Attachment{world.At("net", fmt.Sprintf("10.1.%d.%d", s/250, s%250))},
 		})
 		for n := range 10 {
-			u.Endpoints = append(u.Endpoints, task(fmt.Sprint(id, ".", n), id, fmt.Sprint("n", n), fabric.Serving,
-				at("net", fmt.Sprintf("10.%d.%d.%d", 10+n, s/250, s%250))))
+			u.Endpoints = append(u.Endpoints, world.Task(fmt.Sprint(id, ".", n), id, fmt.Sprint("n", n), fabric.Serving,
+				world.At("net", fmt.Sprintf("10.%d.%d.%d", 10+n, s/250, s%250))))
 		}
 	}
-	return setOf(u)
+	return world.Set(u)
 }
 
 func BenchmarkLoad1000ServicesOf10(b *testing.B) {
@@ -445,7 +470,7 @@ func BenchmarkLoad1000ServicesOf10(b *testing.B) {
 		if err := l.Apply(set, nil); err != nil {
 			b.Fatal(err)
 		}
-		if err := l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")}); err != nil {
+		if err := l.Attach("c", n.PID, []api.Attachment{world.At("net", "10.9.9.9")}); err != nil {
 			b.Fatal(err)
 		}
 		l.Detach("c")
@@ -459,7 +484,7 @@ func BenchmarkOneEndpointOf10000Changes(b *testing.B) {
 		err = l.Apply(set, nil)
 	}
 	if err == nil {
-		err = l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")})
+		err = l.Attach("c", n.PID, []api.Attachment{world.At("net", "10.9.9.9")})
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -484,7 +509,7 @@ func TestOneEndpointOf10000IsTakenOutOfItsChainAlone(t *testing.T) {
 	if err := l.Apply(set, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Attach("c", n.PID, []api.Attachment{at("net", "10.9.9.9")}); err != nil {
+	if err := l.Attach("c", n.PID, []api.Attachment{world.At("net", "10.9.9.9")}); err != nil {
 		t.Fatal(err)
 	}
 	defer l.Detach("c")

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/network/nft"
+	"github.com/swarmctl/swarmctl/network/nft/world"
 )
 
 // text is a plan as a person would write it down.
@@ -46,51 +48,25 @@ func join(list []netip.Addr) string {
 	return strings.Join(out, " ")
 }
 
-func at(network string, addrs ...string) api.Attachment {
-	a := api.Attachment{Network: api.NetworkID(network)}
-	for _, s := range addrs {
-		a.Addrs = append(a.Addrs, netip.MustParseAddr(s))
-	}
-	return a
-}
-
-func netOf(id, prefix string, ingress bool) *fabric.Network {
-	return &fabric.Network{
-		ID: api.NetworkID(id), Name: id, Ingress: ingress,
-		Subnets: []fabric.Subnet{{Prefix: netip.MustParsePrefix(prefix)}},
-	}
-}
-
-func task(id, service, node string, state fabric.EndpointState, at ...api.Attachment) *fabric.Endpoint {
-	return &fabric.Endpoint{ID: id, Service: api.ServiceID(service), Node: api.NodeID(node), State: state, Networks: at}
-}
-
-func setOf(u fabric.Update) *fabric.Set {
-	s := fabric.NewSet()
-	u.Full = true
-	s.Apply(&u)
-	return s
-}
-
 func example() fabric.Update {
 	return fabric.Update{
-		Networks: []*fabric.Network{netOf("front", "10.0.1.0/24", false), netOf("back", "10.0.2.0/24", false), netOf("ingress", "10.0.0.0/24", true)},
+		Networks: []*fabric.Network{world.Net("front", "10.0.1.0/24"), world.Net("back", "10.0.2.0/24"), world.Ingress("ingress", "10.0.0.0/24")},
 		Hosts: []*fabric.Host{
-			{ID: "n1", Number: 1, Gateways: []api.Attachment{at("ingress", "10.0.0.11")}},
-			{ID: "n2", Number: 2, Gateways: []api.Attachment{at("ingress", "10.0.0.12"), at("front", "10.0.1.12")}},
+			{ID: "n1", Number: 1, Gateways: []api.Attachment{world.At("ingress", "10.0.0.11")}},
+			{ID: "n2", Number: 2, Gateways: []api.Attachment{world.At("ingress", "10.0.0.12"), world.At("front", "10.0.1.12")}},
 			{ID: "n3", Number: 3},
 		},
 		Services: []*fabric.Service{
-			{ID: "s1", Name: "web", VIPs: []api.Attachment{at("front", "10.0.1.2", "fd00:1::2"), at("back", "10.0.2.2"), at("ingress", "10.0.0.2")}},
-			{ID: "s2", Name: "db", VIPs: []api.Attachment{at("back", "10.0.2.3")}},
+			{ID: "s1", Name: "web", VIPs: []api.Attachment{world.At("front", "10.0.1.2", "fd00:1::2"), world.At("back", "10.0.2.2"), world.At("ingress", "10.0.0.2")}},
+			{ID: "s2", Name: "db", VIPs: []api.Attachment{world.At("back", "10.0.2.3")}},
 		},
 		Endpoints: []*fabric.Endpoint{
-			task("t1", "s1", "n1", fabric.Serving, at("front", "10.0.1.5", "fd00:1::5"), at("back", "10.0.2.5"), at("ingress", "10.0.0.5")),
-			task("t2", "s1", "n2", fabric.Serving, at("front", "10.0.1.6"), at("back", "10.0.2.6")),
-			task("t3", "s1", "n2", fabric.Starting, at("front", "10.0.1.7"), at("back", "10.0.2.7")),
-			task("t4", "s1", "n1", fabric.Silent, at("front", "10.0.1.8"), at("back", "10.0.2.8")),
-			task("t5", "s2", "n1", fabric.Silent, at("back", "10.0.2.9")),
-			task("c1", "", "n1", fabric.Serving, at("back", "10.0.2.10")),
+			world.Task("t1", "s1", "n1", fabric.Serving, world.At("front", "10.0.1.5", "fd00:1::5"), world.At("back", "10.0.2.5"), world.At("ingress", "10.0.0.5")),
+			world.Task("t2", "s1", "n2", fabric.Serving, world.At("front", "10.0.1.6"), world.At("back", "10.0.2.6")),
+			world.Task("t3", "s1", "n2", fabric.Starting, world.At("front", "10.0.1.7"), world.At("back", "10.0.2.7")),
+			world.Task("t4", "s1", "n1", fabric.Silent, world.At("front", "10.0.1.8"), world.At("back", "10.0.2.8")),
+			world.Task("t5", "s2", "n1", fabric.Silent, world.At("back", "10.0.2.9")),
+			world.Task("c1", "", "n1", fabric.Serving, world.At("back", "10.0.2.10")),
 		},
 	}
 }
@@ -135,7 +111,7 @@ back 10.0.2.3 db -> refused`},
 		t.Run(c.name, func(t *testing.T) {
 			u := example()
 			c.change(&u)
-			got := text(newPlan(nil, setOf(u), c.suspect, "n1"))
+			got := text(newPlan(nil, world.Set(u), c.suspect, "n1"))
 			if d := cmp.Diff(strings.TrimSpace(c.want), got); d != "" {
 				t.Errorf("want (-), got (+):\n%s", d)
 			}
@@ -145,9 +121,9 @@ back 10.0.2.3 db -> refused`},
 
 func TestWhatIsTheSameInTwoPlansIsNotTouched(t *testing.T) {
 	u := example()
-	first := newPlan(nil, setOf(u), nil, "n1")
-	u.Endpoints[4] = task("t5", "s2", "n1", fabric.Serving, at("back", "10.0.2.9"))
-	second := newPlan(first, setOf(u), nil, "n1")
+	first := newPlan(nil, world.Set(u), nil, "n1")
+	u.Endpoints[4] = world.Task("t5", "s2", "n1", fabric.Serving, world.At("back", "10.0.2.9"))
+	second := newPlan(first, world.Set(u), nil, "n1")
 	if first.networks["front"] != second.networks["front"] || first.ways != second.ways {
 		t.Error("a network without a change, or the ways, are others")
 	}
@@ -158,12 +134,12 @@ func TestWhatIsTheSameInTwoPlansIsNotTouched(t *testing.T) {
 }
 
 func TestAContainerSeesItsOwnNetworksAlone(t *testing.T) {
-	p := newPlan(nil, setOf(example()), nil, "n1")
-	v := p.of([]api.Attachment{at("front", "10.0.1.6")})
+	p := newPlan(nil, world.Set(example()), nil, "n1")
+	v := p.of([]api.Attachment{world.At("front", "10.0.1.6")})
 	if len(v.networks) != 1 || v.networks[0] != p.networks["front"] || v.ways != nil {
 		t.Errorf("on front it sees %+v", v)
 	}
-	if v := p.of([]api.Attachment{at("back", "10.0.2.5"), at("ingress", "10.0.0.5")}); v.ways == nil || v.networks[1] != nil {
+	if v := p.of([]api.Attachment{world.At("back", "10.0.2.5"), world.At("ingress", "10.0.0.5")}); v.ways == nil || v.networks[1] != nil {
 		t.Errorf("on back and ingress it sees %+v", v)
 	}
 }
@@ -240,7 +216,7 @@ func healthy(set *fabric.Set, id api.ServiceID, doubted api.NodeID) []netip.Addr
 }
 
 func drawUpdate(t *rapid.T, index uint64) *fabric.Update {
-	u := &fabric.Update{Index: index, Networks: []*fabric.Network{netOf("net", "10.0.0.0/16", false)}}
+	u := &fabric.Update{Index: index, Networks: []*fabric.Network{world.Net("net", "10.0.0.0/16")}}
 	for range rapid.IntRange(0, 3).Draw(t, "services") {
 		n := rapid.IntRange(0, 3).Draw(t, "service")
 		if rapid.Bool().Draw(t, "removed") {
@@ -248,7 +224,7 @@ func drawUpdate(t *rapid.T, index uint64) *fabric.Update {
 			continue
 		}
 		u.Services = append(u.Services, &fabric.Service{
-			ID: api.ServiceID(fmt.Sprint("s", n)), Name: fmt.Sprint("name", n), VIPs: []api.Attachment{at("net", fmt.Sprintf("10.0.1.%d", n))},
+			ID: api.ServiceID(fmt.Sprint("s", n)), Name: fmt.Sprint("name", n), VIPs: []api.Attachment{world.At("net", fmt.Sprintf("10.0.1.%d", n))},
 		})
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "tasks") {
@@ -259,7 +235,40 @@ func drawUpdate(t *rapid.T, index uint64) *fabric.Update {
 		}
 		state := rapid.SampledFrom([]fabric.EndpointState{fabric.Silent, fabric.Starting, fabric.Serving, fabric.Serving}).Draw(t, "state")
 		service := rapid.IntRange(0, 3).Draw(t, "of")
-		u.Endpoints = append(u.Endpoints, task(fmt.Sprint("t", n), fmt.Sprint("s", service), fmt.Sprint("n", n%3), state, at("net", fmt.Sprintf("10.0.2.%d", n))))
+		u.Endpoints = append(u.Endpoints, world.Task(fmt.Sprint("t", n), fmt.Sprint("s", service), fmt.Sprint("n", n%3), state, world.At("net", fmt.Sprintf("10.0.2.%d", n))))
 	}
 	return u
+}
+
+// What was tracked of connections to a task that has left is dropped in every
+// container, also in one that could not be worked on when it left.
+func TestAContainerThatIsBehindKnowsWhoHasLeft(t *testing.T) {
+	u := example()
+	first := world.Set(u)
+	second := first.Clone()
+	second.Apply(&fabric.Update{Index: 1, Removed: []string{"t1"}})
+	third := second.Clone()
+	third.Apply(&fabric.Update{Index: 2, Removed: []string{"t2"}})
+	tcp := uint8(unix.IPPROTO_TCP)
+	t1, t2 := netip.MustParseAddr("10.0.1.5"), netip.MustParseAddr("10.0.1.6")
+	d := departure{old: second, left: nft.Gone(second, third)}
+	for _, c := range []struct {
+		name     string
+		set      *fabric.Set
+		one, two bool
+	}{
+		{"one that agreed with the last set", second, false, true},
+		{"one that agreed with the set before", first, true, true},
+	} {
+		left := (&container{set: c.set}).left(d, third)
+		if left(t1, tcp) != c.one || left(t2, tcp) != c.two {
+			t.Errorf("%s: t1 has left: %v, t2: %v", c.name, left(t1, tcp), left(t2, tcp))
+		}
+	}
+	if left := (&container{set: third}).left(d, third); left != nil {
+		t.Error("one that agrees already has somebody leave")
+	}
+	if left := (&container{}).left(d, third); left(t1, tcp) || !left(t1, unix.IPPROTO_UDP) {
+		t.Error("of what an earlier daemon has left, streams of datagrams alone are dropped")
+	}
 }

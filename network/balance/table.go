@@ -14,26 +14,14 @@ import (
 // table is our table for one family in one container's namespace, and what it
 // agrees with.
 type table struct {
-	v6   bool
-	made bool
-	size uint32 // chains and maps that were in it at the last look, 0 where it has changed since
+	nft.Table
 	view view
-}
-
-func (t *table) family() nftables.TableFamily {
-	if t.v6 {
-		return nftables.TableFamilyIPv6
-	}
-	return nftables.TableFamilyIPv4
+	own  primary
 }
 
 // vips is the map from virtual addresses to the chains that answer them.
 func (t *table) vips() *nftables.Set {
-	s := &nftables.Set{Name: "vips", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
-	if t.v6 {
-		s.KeyType = nftables.TypeIP6Addr
-	}
-	return s
+	return &nftables.Set{Name: "vips", IsMap: true, KeyType: t.Address(), DataType: nftables.TypeVerdict}
 }
 
 // gateways is the map from the hardware addresses of hosts to their marks.
@@ -45,18 +33,18 @@ var gateways = &nftables.Set{
 // agree makes the table agree with a view: all of it where it was not made
 // here yet, and the difference otherwise.
 func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
-	b := in.In(t.family())
+	b := in.In(t.Family())
 	d := nft.Dispatch{Map: t.vips(), Refuse: true, Turn: turn}
-	if (t.view.ways == nil) != (v.ways == nil) {
-		t.made = false // it has other chains then
+	if (t.view.ways == nil) != (v.ways == nil) || t.own != own {
+		t.Made = false // it has other chains then
 	}
-	if !t.made {
+	if !t.Made {
 		t.begin(b, v.ways != nil, own)
 		t.view = view{networks: make([]*network, len(v.networks))}
 	}
 	for i, now := range v.networks {
 		if old := t.view.networks[i]; old != now {
-			b.Apply(d, nft.Diff(old.of(t.v6), now.of(t.v6)))
+			b.Apply(d, nft.Diff(old.of(t.V6), now.of(t.V6)))
 		}
 	}
 	if t.view.ways != v.ways && v.ways != nil {
@@ -66,24 +54,10 @@ func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
 		t.view = v
 		return nil
 	}
-	if err := b.Flush(); err != nil {
-		t.made = false // what is in it is not known: write all of it next time
+	if err := t.Flush(b); err != nil {
 		return err
 	}
-	t.view, t.made, t.size = v, true, 0
-	return nil
-}
-
-// look notes whether others have taken the table away, or chains out of it.
-func (t *table) look(in *nft.Space) error {
-	size, err := in.In(t.family()).Size()
-	if err != nil || !t.made {
-		return err
-	}
-	if size == 0 || t.size != 0 && size != t.size {
-		t.made = false
-	}
-	t.size = size
+	t.view, t.own = v, own
 	return nil
 }
 
@@ -91,10 +65,10 @@ func (t *table) look(in *nft.Space) error {
 func (t *table) begin(b *nft.Batch, ingress bool, own primary) {
 	b.Reset()
 	b.Set(*t.vips())
-	b.Hook("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
+	b.Hook(nft.Output, nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
 	// The kernel tracks connections only while some rule asks for it. When nobody
 	// serves any more no chain does, and connections that drain must go on.
-	b.Rule("output", "", nft.New(), b.ToKey("vips"))
+	b.Rule(nft.Output, "", nft.New(), b.ToKey("vips"))
 	if ingress {
 		t.replies(b, own)
 	}

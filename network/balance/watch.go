@@ -75,7 +75,7 @@ func (e *ear) hears(m netlink.Message) bool {
 	}
 	switch kind := m.Header.Type & 0xff; kind {
 	case unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET, unix.NFT_MSG_DELSETELEM:
-		e.ours = e.ours || attribute(attrs, unix.NFTA_TABLE_NAME) == nft.Table // the first of every kind of message
+		e.ours = e.ours || attribute(attrs, unix.NFTA_TABLE_NAME) == nft.TableName // the first of every kind of message
 	case unix.NFT_MSG_NEWGEN:
 		ours := e.ours
 		e.ours = false

@@ -1,17 +1,13 @@
 package ingress
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func sortedStrings(list []string) []string { return slices.Sorted(slices.Values(list)) }
-
-// rules takes what follows a script's header as rules of a list, as iptables
-// would list them.
+// engine is what iptables lists on a host with an engine, but for the rules of its chains.
 const engine = `-P INPUT ACCEPT
 -P FORWARD DROP
 -P OUTPUT ACCEPT

@@ -48,7 +48,7 @@ func New(c Config) (*Ingress, error) {
 	space := nft.Open(c.Host)
 	return &Ingress{
 		cfg: c, space: space, turn: make(chan struct{}, 1), held: map[place]*socket{},
-		tables:    [2]*table{{}, {v6: true}},
+		tables:    [2]*table{{}, {Table: nft.Table{V6: true}}},
 		firewalls: [2]*firewall{{path: space.Path()}, {path: space.Path(), v6: true}},
 	}, nil
 }
@@ -67,8 +67,12 @@ func (g *Ingress) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 		if err := g.agree(p); err != nil {
 			return err
 		}
-		g.set, g.plan = set, p
-		return g.space.Forget(left, g.tables[1].made)
+		g.plan = p
+		if err := g.space.Forget(left, g.tables[1].Made); err != nil {
+			return err // the next time it is who has left since the same set
+		}
+		g.set = set
+		return nil
 	})
 }
 
@@ -78,7 +82,7 @@ func (g *Ingress) Restore() error {
 		for i, t := range g.tables {
 			g.firewalls[i].forget()
 			g.gate = 0
-			if err := t.look(g.space); err != nil {
+			if err := t.Look(g.space); err != nil {
 				return err
 			}
 		}
@@ -111,13 +115,11 @@ func (g *Ingress) Close() error {
 func (g *Ingress) clear() error {
 	var errs []error
 	for i, t := range g.tables {
-		b := g.space.In(t.family())
-		b.Remove()
-		errs = append(errs, b.Flush(), g.firewalls[i].remove())
-		t.made = false
+		errs = append(errs, t.Remove(g.space), g.firewalls[i].remove())
 	}
 	g.gate = 0
 	g.release(nil)
+	g.report(nil)
 	return errors.Join(append(errs, closeGate(g.space.Path()))...)
 }
 
@@ -130,10 +132,10 @@ func (g *Ingress) work(f func() error) error {
 // agree makes the host agree with a plan. Ports are held before they are
 // answered, and until they are not answered any more.
 func (g *Ingress) agree(p *plan) error {
-	switch unused := !g.tables[0].made && !g.tables[1].made; {
-	case unused && p == nil:
+	switch unused := g.unused(); {
+	case unused && p == nil && g.plan == nil:
 		return nil // a host that is on no network is left as it was
-	case unused && len(p.ports) == 0:
+	case unused && p != nil && len(p.ports) == 0:
 		g.say(g.firewalls[0].agree(p.bridge, false)) // frames within bridges pass, whatever is published
 		return nil
 	case p == nil:
@@ -152,6 +154,21 @@ func (g *Ingress) agree(p *plan) error {
 	g.release(p)
 	g.say(errors.Join(troubles...))
 	return errors.Join(errs...)
+}
+
+// unused reports whether no ports have been answered here, neither by us nor by an
+// earlier daemon whose rules are still there.
+func (g *Ingress) unused() bool {
+	for _, t := range g.tables {
+		if t.Made {
+			return false
+		}
+		// A kernel that cannot tell has no tables of this kind.
+		if there, err := t.There(g.space); err == nil && there {
+			return false
+		}
+	}
+	return len(g.held) == 0
 }
 
 // say logs what does not work on this host though the ports are answered. That

@@ -64,14 +64,14 @@ func newLab(t *testing.T) *lab {
 		l.hosts[i] = l.host(lan, i)
 	}
 	world.Cable(l.hosts[0], "trunk@"+bridgeName, l.hosts[1], "trunk@"+bridgeName, nil)
-	l.set = setOf(fabric.Update{
+	l.set = world.Set(fabric.Update{
 		Networks: []*fabric.Network{
-			{ID: "ingress", Name: "ingress", Ingress: true, Subnets: []fabric.Subnet{subnet("10.0.0.0/24"), subnet("fd00::/64")}},
-			{ID: "app", Name: "app", Subnets: []fabric.Subnet{subnet("10.0.1.0/24"), subnet("fd01::/64")}},
+			world.Ingress("ingress", "10.0.0.0/24", "fd00::/64"),
+			world.Net("app", "10.0.1.0/24", "fd01::/64"),
 		},
 		Hosts: []*fabric.Host{
-			{ID: "n1", Number: 1, Hostname: "h1", Gateways: []api.Attachment{at("ingress", gatewayOf(0), "fd00::251")}},
-			{ID: "n2", Number: 2, Hostname: "h2", Gateways: []api.Attachment{at("ingress", gatewayOf(1), "fd00::252")}},
+			{ID: "n1", Number: 1, Hostname: "h1", Gateways: []api.Attachment{world.At("ingress", gatewayOf(0), "fd00::251")}},
+			{ID: "n2", Number: 2, Hostname: "h2", Gateways: []api.Attachment{world.At("ingress", gatewayOf(1), "fd00::252")}},
 		},
 		Services: []*fabric.Service{
 			{ID: "web", Name: "web", Ports: []fabric.Port{
@@ -151,7 +151,7 @@ func engineRules(h *world.Node, iptables string) {
 func (l *lab) task(name string, host int, state fabric.EndpointState) {
 	l.t.Helper()
 	n, i := world.New(l.t, name), len(l.tasks)+11
-	own := at("ingress", fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00::%d", i))
+	own := world.At("ingress", fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00::%d", i))
 	world.Cable(l.hosts[host], name+"-a@sw-app", n, "eth0", nil)
 	world.Cable(l.hosts[host], name+"-i@"+bridgeName, n, "eth1", hw(own.Addrs[0].String()))
 	n.Set("ipv4/conf/all/rp_filter", "1")
@@ -161,7 +161,7 @@ func (l *lab) task(name string, host int, state fabric.EndpointState) {
 	n.Gateway("fd01::254")
 	n.Serve(80)
 	l.tasks[name] = n
-	l.change(task(name, "web", fmt.Sprint("n", host+1), state, own))
+	l.change(world.Task(name, "web", fmt.Sprint("n", host+1), state, own))
 	if err := l.sides[host].b.Attach(name, n.PID, []api.Attachment{own}); err != nil {
 		l.t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestAPortThatNobodyServesIsRefusedAtOnce(t *testing.T) {
 }
 
 // asRoot is for what a kernel lets only the machine's root do: load the
-// gate's program, and lock the old tables. Users run the other tests.
+// gate's program, and lock the old tables.
 func asRoot(t *testing.T) {
 	t.Helper()
 	users, err := os.ReadFile("/proc/self/uid_map")
@@ -307,7 +307,7 @@ func asRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(users), "4294967295") {
-		t.Skip("run as root to test this")
+		t.Fatal("the kernel lets nobody but the machine's root do what this tests: run the tests as root (sudo -E env PATH=$PATH make unit)")
 	}
 }
 
@@ -422,6 +422,7 @@ func TestWhatOthersFlushIsPutBack(t *testing.T) {
 	for _, disturbance := range []string{
 		"nft flush ruleset",
 		"nft delete table ip swarmctl",
+		"nft flush table ip swarmctl",
 		"iptables -F FORWARD",
 		"iptables -F SWARMCTL-FORWARD",
 		"ip link del swarmctl0",
@@ -520,35 +521,16 @@ func TestAFragmentedDatagramArrives(t *testing.T) {
 
 func TestRulesAreSwappedUnderLoadWithoutAnError(t *testing.T) {
 	l := newLab(t)
-	var calls, failed atomic.Int64
-	var first atomic.Value
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				calls.Add(1)
-				if _, _, err := l.client.Ask("tcp", "10.77.0.1:8080"); err != nil {
-					failed.Add(1)
-					first.CompareAndSwap(nil, err)
-				}
-			}
-		})
+	ask := func() error {
+		_, _, err := l.client.Ask("tcp", "10.77.0.1:8080")
+		return err
 	}
-	swaps := 0
-	for start := time.Now(); swaps < 100 || calls.Load() < 500 && time.Since(start) < 20*time.Second; swaps += 2 {
+	swap := func(i int) {
 		l.become(fabric.Serving, "b1", "b2", "c1")
-		l.become(fabric.Silent, []string{"b1", "b2", "c1"}[swaps/2%3])
+		l.become(fabric.Silent, []string{"b1", "b2", "c1"}[i%3])
 	}
-	close(stop)
-	wg.Wait()
-	if failed.Load() > 0 || calls.Load() < 500 {
-		t.Errorf("%d of %d calls failed over %d swaps: %v", failed.Load(), calls.Load(), swaps, first.Load())
+	if err := world.UnderLoad(ask, swap, 50, 500); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -675,6 +657,63 @@ func TestAnIngressNetworkThatIsRemovedLeavesNothing(t *testing.T) {
 	}
 	if !l.client.Silent("10.77.0.1:8080") {
 		t.Error("its ports are answered")
+	}
+}
+
+// anew has a host's ingress start again, as in a daemon that is restarted.
+func (l *lab) anew(host int) {
+	l.t.Helper()
+	g, err := New(Config{Self: api.NodeID(fmt.Sprint("n", host+1)), Log: slog.New(slog.DiscardHandler), Host: l.hosts[host].NS})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old := l.sides[host].g
+	old.release(nil) // the sockets of a process that has ended
+	old.space.Close()
+	l.sides[host].g = g
+	l.t.Cleanup(func() { _ = g.Close() })
+}
+
+func TestWhatWasRemovedWhileTheDaemonWasAwayIsNotAnswered(t *testing.T) {
+	for _, c := range []struct {
+		name, removed string
+		rules         bool // there still are some
+	}{
+		{"the services", "web idle", true},
+		{"the ingress network", "ingress", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			l.anew(0)
+			l.set = l.set.Clone()
+			l.set.Apply(&fabric.Update{Index: l.set.Index + 1, Removed: strings.Fields(c.removed)})
+			l.apply()
+			l.refused(l.client, "tcp", "10.77.0.1:8080")
+			rules := l.hosts[0].Run("nft", "list", "ruleset")
+			if strings.Contains(rules, "tcp-8080") || strings.Contains(strings.ToLower(rules), "swarmctl") != c.rules {
+				t.Errorf("the rules are\n%s", rules)
+			}
+		})
+	}
+}
+
+func TestAnIngressNetworkWithoutPortsLeavesNothingEither(t *testing.T) {
+	l := newLab(t)
+	if err := l.sides[0].g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.anew(0)
+	listed := func() bool { return strings.Contains(l.hosts[0].Run("iptables", "-S"), chain) }
+	for _, step := range []struct {
+		removed []string
+		there   bool
+	}{{[]string{"web", "idle"}, true}, {[]string{"ingress"}, false}} {
+		l.set = l.set.Clone()
+		l.set.Apply(&fabric.Update{Index: l.set.Index + 1, Removed: step.removed})
+		l.apply()
+		if listed() != step.there {
+			t.Errorf("without %v our chain in iptables is there: %v, want %v", step.removed, listed(), step.there)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package ingress
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/network/nft"
+	"github.com/swarmctl/swarmctl/network/nft/world"
 )
 
 // text is a plan as a person would write it down.
@@ -31,35 +33,14 @@ func text(p *plan) string {
 	return s
 }
 
-func at(network string, addrs ...string) api.Attachment {
-	a := api.Attachment{Network: api.NetworkID(network)}
-	for _, s := range addrs {
-		a.Addrs = append(a.Addrs, netip.MustParseAddr(s))
-	}
-	return a
-}
-
-func setOf(u fabric.Update) *fabric.Set {
-	s := fabric.NewSet()
-	u.Full = true
-	s.Apply(&u)
-	return s
-}
-
-func task(id, service, node string, state fabric.EndpointState, at ...api.Attachment) *fabric.Endpoint {
-	return &fabric.Endpoint{ID: id, Service: api.ServiceID(service), Node: api.NodeID(node), State: state, Networks: at}
-}
-
-func subnet(s string) fabric.Subnet { return fabric.Subnet{Prefix: netip.MustParsePrefix(s)} }
-
 func example() fabric.Update {
 	return fabric.Update{
 		Networks: []*fabric.Network{
-			{ID: "ingress0123456789", Name: "ingress", Ingress: true, Subnets: []fabric.Subnet{subnet("10.0.0.0/24"), subnet("fd00::/64")}},
-			{ID: "app", Name: "app", Subnets: []fabric.Subnet{subnet("10.0.1.0/24")}},
+			world.Ingress("ingress0123456789", "10.0.0.0/24", "fd00::/64"),
+			world.Net("app", "10.0.1.0/24"),
 		},
 		Hosts: []*fabric.Host{
-			{ID: "n1", Number: 1, Hostname: "h1", Gateways: []api.Attachment{at("ingress0123456789", "10.0.0.251", "fd00::251")}},
+			{ID: "n1", Number: 1, Hostname: "h1", Gateways: []api.Attachment{world.At("ingress0123456789", "10.0.0.251", "fd00::251")}},
 			{ID: "n2", Number: 2, Hostname: "h2"},
 		},
 		Services: []*fabric.Service{
@@ -71,9 +52,9 @@ func example() fabric.Update {
 			{ID: "s2", Name: "late", Ports: []fabric.Port{{Protocol: "tcp", Published: 8080, Target: 81}, {Protocol: "tcp", Published: 9000, Target: 9}}},
 		},
 		Endpoints: []*fabric.Endpoint{
-			task("t1", "s1", "n1", fabric.Serving, at("app", "10.0.1.5"), at("ingress0123456789", "10.0.0.5", "fd00::5")),
-			task("t2", "s1", "n2", fabric.Serving, at("ingress0123456789", "10.0.0.6")),
-			task("t3", "s1", "n2", fabric.Silent, at("ingress0123456789", "10.0.0.7")),
+			world.Task("t1", "s1", "n1", fabric.Serving, world.At("app", "10.0.1.5"), world.At("ingress0123456789", "10.0.0.5", "fd00::5")),
+			world.Task("t2", "s1", "n2", fabric.Serving, world.At("ingress0123456789", "10.0.0.6")),
+			world.Task("t3", "s1", "n2", fabric.Silent, world.At("ingress0123456789", "10.0.0.7")),
 		},
 	}
 }
@@ -103,7 +84,7 @@ h1 on sw-ingress012: 10.0.0.251
 		{"nor has one that nobody knows", "n3", "", "nothing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPlan(setOf(example()), func(id api.NodeID) bool { return string(id) == c.suspect }, c.self)
+			p := newPlan(world.Set(example()), func(id api.NodeID) bool { return string(id) == c.suspect }, c.self)
 			if d := cmp.Diff(strings.TrimPrefix(c.want, "\n"), text(p)); d != "" {
 				t.Errorf("want (-), got (+):\n%s", d)
 			}
@@ -112,7 +93,7 @@ h1 on sw-ingress012: 10.0.0.251
 }
 
 func TestAPortThatIsTakenIsNotAnswered(t *testing.T) {
-	p := newPlan(setOf(example()), nil, "n1")
+	p := newPlan(world.Set(example()), nil, "n1")
 	taken := map[place]bool{p.ports[1].place: true}
 	all, addressed := p.targets(false, taken)
 	if names := chains(all); names != "tcp-9000 udp-53" {
@@ -132,5 +113,5 @@ func chains(targets nft.Targets) string {
 	for _, t := range targets {
 		list = append(list, t.Chain)
 	}
-	return strings.Join(sortedStrings(list), " ")
+	return strings.Join(slices.Sorted(slices.Values(list)), " ")
 }

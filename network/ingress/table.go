@@ -37,32 +37,10 @@ type frame struct {
 
 // table is our table for one family on the host, and what it agrees with.
 type table struct {
-	v6             bool
-	made           bool
-	size           uint32 // chains and maps that were in it at the last look, 0 where it has changed since
+	nft.Table
 	frame          frame
 	subnets        []netip.Prefix
 	all, addressed nft.Targets
-}
-
-func (t *table) family() nftables.TableFamily {
-	if t.v6 {
-		return nftables.TableFamilyIPv6
-	}
-	return nftables.TableFamilyIPv4
-}
-
-// look notes whether others have taken the table away, or chains out of it.
-func (t *table) look(in *nft.Space) error {
-	size, err := in.In(t.family()).Size()
-	if err != nil || !t.made {
-		return err
-	}
-	if size == 0 || t.size != 0 && size != t.size {
-		t.made = false
-	}
-	t.size = size
-	return nil
 }
 
 // names of the maps and sets of one kind of keys.
@@ -76,7 +54,7 @@ var (
 func (t *table) dispatch(addressed bool, f frame) nft.Dispatch {
 	n, key := ofAll, []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
 	if addressed {
-		n, key = ofAddressed, append([]nftables.SetDatatype{t.addrType()}, key...)
+		n, key = ofAddressed, append([]nftables.SetDatatype{t.Address()}, key...)
 	}
 	set := func(name string) *nftables.Set {
 		return &nftables.Set{Name: name, KeyType: nftables.MustConcatSetType(key...), Concatenation: true}
@@ -86,42 +64,33 @@ func (t *table) dispatch(addressed bool, f frame) nft.Dispatch {
 	return d
 }
 
-func (t *table) addrType() nftables.SetDatatype {
-	if t.v6 {
-		return nftables.TypeIP6Addr
-	}
-	return nftables.TypeIPAddr
-}
-
 // networks is the set of the cluster's own networks.
 func (t *table) networks() *nftables.Set {
-	return &nftables.Set{Name: "networks", KeyType: t.addrType(), Interval: true}
+	return &nftables.Set{Name: "networks", KeyType: t.Address(), Interval: true}
 }
 
 // agree makes the table agree with a plan: all of it where it was not made
 // here yet, and the difference otherwise.
 func (t *table) agree(in *nft.Space, p *plan, f frame, taken map[place]bool) error {
-	b := in.In(t.family())
-	if !t.made || t.frame != f {
-		t.made = false
+	b := in.In(t.Family())
+	if !t.Made || t.frame != f {
+		t.Made = false
 		t.begin(b, f)
 		t.subnets, t.all, t.addressed = nil, nil, nil
 	}
-	all, addressed := p.targets(t.v6, taken)
+	all, addressed := p.targets(t.V6, taken)
 	b.Apply(t.dispatch(false, f), nft.Diff(t.all, all))
 	b.Apply(t.dispatch(true, f), nft.Diff(t.addressed, addressed))
-	if subnets := p.subnets[index(t.v6)]; !slices.Equal(t.subnets, subnets) {
+	if subnets := p.subnets[index(t.V6)]; !slices.Equal(t.subnets, subnets) {
 		b.Replace(t.networks(), nft.Ranges(subnets)...)
 	}
 	if b.Empty() {
 		return nil
 	}
-	if err := b.Flush(); err != nil {
-		t.made = false // what is in it is not known: write all of it next time
+	if err := t.Flush(b); err != nil {
 		return err
 	}
-	t.made, t.size, t.frame, t.subnets = true, 0, f, p.subnets[index(t.v6)]
-	t.all, t.addressed = all, addressed
+	t.frame, t.subnets, t.all, t.addressed = f, p.subnets[index(t.V6)], all, addressed
 	return nil
 }
 
@@ -141,7 +110,7 @@ func (t *table) begin(b *nft.Batch, f frame) {
 	t.sendOn(b, f)
 	t.letIn(b, f)
 	t.own(b, f)
-	if !t.v6 {
+	if !t.V6 {
 		t.guard(b, f)
 	}
 }
@@ -155,8 +124,8 @@ func (t *table) sendOn(b *nft.Batch, f frame) {
 		which = nft.Mark(letIn, letInMask)
 	}
 	b.Rule("prerouting", "", which, nft.DestinationLocal(), nft.Jump("published"))
-	b.Hook("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, beforeDockerDNAT)
-	b.Rule("output", "from the host itself", nft.DestinationLocal(), nft.Jump("published"))
+	b.Hook(nft.Output, nftables.ChainTypeNAT, nftables.ChainHookOutput, beforeDockerDNAT)
+	b.Rule(nft.Output, "from the host itself", nft.DestinationLocal(), nft.Jump("published"))
 }
 
 // letIn makes the host's rules for what may come in hold. The first packet of
@@ -169,7 +138,7 @@ func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Rule("input", "", nft.New(), nft.DestinationLocal(), nft.Jump("first"))
 	b.Chain("refuse")
 	b.Refuse("refuse", "no task serves")
-	if t.v6 {
+	if t.V6 {
 		b.Rule("first", "", b.Destination(loopback6), b.PlaceIn(ofAll.served, false), nft.Goto("refuse"))
 	}
 	b.Rule("first", "names are answered at gateways", b.DestinationIn("networks"), nft.Return())
@@ -182,10 +151,10 @@ func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Chain("again")
 	b.Rule("first", "", b.PlaceIn(ofAddressed.served, true), nft.Goto("again"))
 	b.Rule("first", "", b.PlaceIn(ofAll.served, false), nft.Goto("again"))
-	b.Rule("again", "", nft.MarkWithInterface(letIn, letInMask), nft.Copy(neighbours[index(t.v6)], f.gate), nft.Drop())
+	b.Rule("again", "", nft.MarkWithInterface(letIn, letInMask), nft.Copy(neighbours[index(t.V6)], f.gate), nft.Drop())
 	b.Hook("second", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
 	b.Rule("second", "", nft.Mark(letIn, letInMask), nft.ForThisHost())
-	if !t.v6 {
+	if !t.V6 {
 		b.Rule("second", "copies must not be fragmented otherwise", nft.Mark(letIn, letInMask), nft.MayFragment())
 	}
 	b.Hook("unmark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, afterDNAT)

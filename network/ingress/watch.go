@@ -78,7 +78,7 @@ func concerns(m netlink.Message) bool {
 	for _, a := range attrs {
 		if a.Type == unix.NFTA_TABLE_NAME { // it is the first of every kind of message
 			switch name(a.Data) {
-			case nft.Table:
+			case nft.TableName:
 				return kind == unix.NFT_MSG_DELTABLE
 			case "filter":
 				return true

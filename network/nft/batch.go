@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -8,11 +9,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
-
-// Table is the name of the tables that hold all of our rules, on hosts and in
-// containers. They are ours alone: nothing of others is ever in them.
-const Table = "swarmctl"
 
 // socketBuffer holds the messages of 1,000 services in one transaction, and
 // the kernel's answer to each. It is a limit and costs nothing until it is used.
@@ -30,7 +28,7 @@ type Batch struct {
 // In begins changes to the table for one family of addresses. One batch at a
 // time is worked on in a space.
 func (s *Space) In(family nftables.TableFamily) *Batch {
-	b := &Batch{space: s, table: &nftables.Table{Name: Table, Family: family}}
+	b := &Batch{space: s, table: &nftables.Table{Name: TableName, Family: family}}
 	b.conn, b.err = s.rules()
 	if b.err != nil {
 		b.conn = &nftables.Conn{} // takes what is added, and is never flushed
@@ -80,19 +78,28 @@ func (b *Batch) Remove() {
 	b.change().DelTable(b.table)
 }
 
-// Size is how many chains and maps the table has in the kernel, 0 where it is
-// not there. It tells whether others have removed the table or parts of it.
-func (b *Batch) Size() (uint32, error) {
+// size is how many chains and maps the table has in the kernel, 0 where it is
+// not there.
+func (b *Batch) size() (uint32, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
 	tables, err := b.conn.ListTablesOfFamily(b.table.Family)
 	for _, t := range tables {
-		if t.Name == Table {
+		if t.Name == TableName {
 			return t.Use, err
 		}
 	}
 	return 0, err
+}
+
+// filled reports whether a chain in the kernel has rules.
+func (b *Batch) filled(chain string) (bool, error) {
+	rules, err := b.conn.GetRules(b.table, b.chain(chain))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil // it has gone this moment
+	}
+	return len(rules) > 0, err
 }
 
 // Hook adds a chain that packets pass at a hook of the kernel.

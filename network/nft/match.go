@@ -122,7 +122,7 @@ func local(f *expr.Fib) []expr.Any {
 	return []expr.Any{f, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: u32(unix.RTN_LOCAL)}}
 }
 
-// In and Out match packets that come in or go out by an interface.
+// InBy and OutBy match packets that come in or go out by an interface.
 func InBy(name string) []expr.Any  { return interfaceIs(expr.MetaKeyIIFNAME, name) }
 func OutBy(name string) []expr.Any { return interfaceIs(expr.MetaKeyOIFNAME, name) }
 

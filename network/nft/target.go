@@ -80,9 +80,6 @@ func Diff(old, now Targets) Change {
 	return c
 }
 
-// None reports that there is nothing to do.
-func (c Change) None() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
-
 // Apply makes the change: what stays the same is not touched, and what changes
 // is swapped, so that every new connection meets the old rule or the new one.
 func (b *Batch) Apply(d Dispatch, c Change) {
