@@ -10,7 +10,7 @@ import (
 
 func TestWhoIsWaitedFor(t *testing.T) {
 	start := time.Now()
-	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
+	at := func(halves float64) time.Time { return start.Add(time.Duration(halves * float64(drainPatience/2))) }
 	var c clearance
 	if got := c.least(7, slices.Values([]party{}), at(0)); got != 7 || c.last() != 0 {
 		t.Errorf("nobody is at %d, the last drain is %d", got, c.last())
