@@ -14,6 +14,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/slot"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected outputs of the scenarios")
@@ -108,10 +109,8 @@ func (w *world) do(words []string) []string {
 			return []string{err.Error()}
 		}
 		w.now = w.now.Add(d)
-		clear(w.seen)
-		for t := range w.View().Tasks() {
-			w.seen.Note(t, w.now)
-		}
+		w.seen = slot.NewSeen()
+		w.look()
 	case "ps":
 		return w.ps(args[0])
 	default:

@@ -25,7 +25,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	w := &world{State: state.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), seen: slot.Seen{}}
+	w := &world{State: state.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), seen: slot.NewSeen()}
 	w.apply(state.Op{PutCluster: &api.Cluster{ID: "c"}})
 	return w
 }
@@ -35,8 +35,19 @@ func (w *world) apply(ops ...state.Op) {
 	if err := w.Apply(w.index, []state.Command{{At: w.now, Ops: ops}})[0].Err(); err != nil {
 		panic(err)
 	}
+	w.look()
+}
+
+// look is the leader noting what is there.
+func (w *world) look() {
 	for t := range w.View().Tasks() {
 		w.seen.Note(t, w.now)
+	}
+	for n := range w.View().Nodes() {
+		w.seen.NoteNode(n, w.now)
+	}
+	for s := range w.View().Services() {
+		w.seen.NoteService(s, w.now)
 	}
 }
 
