@@ -3,6 +3,7 @@ package services
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,7 +79,7 @@ func (w *world) do(words []string) []string {
 			w.addNode(id)
 		}
 	case "node":
-		w.editNode(args[0], args[1])
+		w.editNode(args[0], args[1], args[2:]...)
 	case "service":
 		w.putService(args[0], args[1:])
 	case "rm":
@@ -111,6 +112,16 @@ func (w *world) do(words []string) []string {
 		w.now = w.now.Add(d)
 		w.seen = slot.NewSeen()
 		w.look()
+	case "rollback":
+		return w.change(state.RolledBack(w.View(), w.View().Service(api.ServiceID(args[0])), w.now))
+	case "promote":
+		return w.change(state.Promoted(w.View().Service(api.ServiceID(args[0]))))
+	case "rebalance":
+		s := *w.View().Service(api.ServiceID(args[0]))
+		s.Rebalance = &api.Rebalance{}
+		return w.change(&s, nil)
+	case "inspect":
+		return w.inspect(args[0])
 	case "ps":
 		return w.ps(args[0])
 	default:
@@ -158,6 +169,14 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		}
 		s.UpdateConfig = &c
 		return &c
+	}
+	if name, ok := strings.CutPrefix(k, "label."); ok {
+		s.Labels = maps.Clone(s.Labels)
+		if s.Labels == nil {
+			s.Labels = map[string]string{}
+		}
+		s.Labels[name] = v
+		return
 	}
 	switch k {
 	case "replicas":
