@@ -87,7 +87,7 @@ func (b *bench) viaVIP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		virtual, err := s.vip(ctx, "back")
+		virtual, err := s.vip(ctx, "back", "vip")
 		if err != nil {
 			return err
 		}

@@ -17,13 +17,14 @@ import (
 var (
 	lineLostPort = line{"10 rolling updates, 500 requests/s through ingress: failed", "", "0"}
 	lineLostVIP  = line{"10 rolling updates, 500 requests/s through the VIP: failed", "", "0"}
-	lineRollout  = line{"a rolling update of 20, four at a time, under that load", "s", ""}
+	lineRollout  = line{"a rolling update of 6, two at a time, under that load", "s", ""}
 	lineLeaked   = line{"2,000 tasks created and removed on a /24: addresses leaked", "", "0"}
 	lineTwice    = line{"2,000 tasks created and removed on a /24: addresses given twice", "", "0"}
 )
 
 const (
 	updates    = 10
+	served     = 6   // replicas: their health checks are processes, and these are two cores
 	underLoad  = 500 // requests a second, each way
 	comeAndGo  = 2000
 	comeAtOnce = 100
@@ -39,7 +40,7 @@ func (b *bench) rollout(ctx context.Context) error {
 		if err := s.network(ctx, "front"); err != nil {
 			return err
 		}
-		running, err := s.enter(ctx, actor{name: "web", replicas: some, network: "front", publish: demoPort})
+		running, err := s.enter(ctx, actor{name: "web", replicas: served, network: "front", publish: demoPort, checked: true})
 		if err != nil {
 			return err
 		}
@@ -47,16 +48,24 @@ func (b *bench) rollout(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		caller, door := callers[0], demoURL(b.c.Nodes[0].Addr, demoPort)
-		for from, url := range map[cluster.Place]string{caller: demoURL("web", demoPort), b.c.Outside(): door} {
-			if err := answers(ctx, from, url, some); err != nil {
+		virtual, err := s.vip(ctx, "web", "front")
+		if err != nil {
+			return err
+		}
+		caller, hall, door := callers[0], demoURL(virtual, demoPort), demoURL(b.c.Nodes[0].Addr, demoPort)
+		for from, url := range map[cluster.Place]string{caller: hall, b.c.Outside(): door} {
+			if err := answers(ctx, from, url, served); err != nil {
 				return err
 			}
 		}
-		rate := load.Config{Rate: underLoad, Clients: 50}
-		inside, outside := rate, rate
-		inside.URL, outside.URL = demoURL("web", demoPort), door
-		loads := map[line]*cluster.Load{lineLostVIP: cluster.Keep(ctx, caller, inside), lineLostPort: cluster.Keep(ctx, b.c.Outside(), outside)}
+		loads := map[line][]*cluster.Load{}
+		for _, kept := range []bool{true, false} { // half of the requests have a connection each
+			inside := load.Config{Rate: underLoad / 2, Clients: 25, KeepAlive: kept}
+			outside := inside
+			inside.URL, outside.URL = hall, door
+			loads[lineLostVIP] = append(loads[lineLostVIP], cluster.Keep(ctx, caller, inside))
+			loads[lineLostPort] = append(loads[lineLostPort], cluster.Keep(ctx, b.c.Outside(), outside))
+		}
 		for i := range updates {
 			start := time.Now()
 			if running, err = s.roll(ctx, running, i); err != nil {
@@ -64,13 +73,17 @@ func (b *bench) rollout(ctx context.Context) error {
 			}
 			b.since(lineRollout, start)
 		}
-		for l, asking := range loads {
-			r, err := asking.Stop()
-			if err != nil {
-				return err
+		for l, halves := range loads {
+			failed := 0
+			for _, asking := range halves {
+				r, err := asking.Stop()
+				if err != nil {
+					return err
+				}
+				progress("%s", r)
+				failed += r.Failed
 			}
-			progress("%s", r)
-			b.results.add(l, b.who, float64(r.Failed))
+			b.results.add(l, b.who, float64(failed))
 		}
 		return nil
 	})
@@ -80,7 +93,7 @@ func (b *bench) rollout(ctx context.Context) error {
 func (s *scene) roll(ctx context.Context, before []cluster.Container, i int) ([]cluster.Container, error) {
 	err := s.update(ctx, "web", func(spec *types.ServiceSpec) {
 		spec.TaskTemplate.ForceUpdate++
-		spec.UpdateConfig = &types.UpdateConfig{Parallelism: 4, Monitor: time.Millisecond, Order: []string{types.UpdateOrderStopFirst, types.UpdateOrderStartFirst}[i%2]}
+		spec.UpdateConfig = &types.UpdateConfig{Parallelism: 2, Monitor: time.Millisecond, Order: []string{types.UpdateOrderStopFirst, types.UpdateOrderStartFirst}[i%2]}
 	})
 	if err != nil {
 		return nil, err

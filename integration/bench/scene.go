@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 
-	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/container"
+	networktypes "github.com/docker/docker/api/types/network"
 	types "github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/integration/cluster"
@@ -38,9 +40,9 @@ func (b *bench) play(ctx context.Context, f func(context.Context, *scene) error)
 }
 
 func (s *scene) network(ctx context.Context, name string, subnets ...string) error {
-	spec := network.CreateOptions{Driver: "overlay", IPAM: &network.IPAM{}}
+	spec := networktypes.CreateOptions{Driver: "overlay", IPAM: &networktypes.IPAM{}}
 	for _, subnet := range subnets {
-		spec.IPAM.Config = append(spec.IPAM.Config, network.IPAMConfig{Subnet: subnet})
+		spec.IPAM.Config = append(spec.IPAM.Config, networktypes.IPAMConfig{Subnet: subnet})
 	}
 	_, err := s.at.API.NetworkCreate(ctx, name, spec)
 	s.networks = append(s.networks, name)
@@ -56,6 +58,7 @@ type actor struct {
 	network    string
 	publish    uint32 // on every node, for demoPort
 	args       []string
+	checked    bool // it has a health check, so that it is asked when it listens, and no sooner
 }
 
 func (a *actor) spec() types.ServiceSpec {
@@ -64,6 +67,11 @@ func (a *actor) spec() types.ServiceSpec {
 		TaskTemplate: types.TaskSpec{ContainerSpec: &types.ContainerSpec{Image: cluster.Image, Args: a.args}, Placement: &types.Placement{}},
 		Mode:         types.ServiceMode{Replicated: &types.ReplicatedService{Replicas: &a.replicas}},
 		EndpointSpec: &types.EndpointSpec{},
+	}
+	if a.checked {
+		spec.TaskTemplate.ContainerSpec.Healthcheck = &container.HealthConfig{
+			Test: []string{"CMD", "/demo", "health"}, Interval: 2 * time.Second, Timeout: patience, StartPeriod: patience,
+		}
 	}
 	if a.everywhere {
 		spec.Mode = types.ServiceMode{Global: &types.GlobalService{}}
@@ -144,18 +152,23 @@ func addr(ctx context.Context, c cluster.Container, name string) (string, error)
 	return in.IPAddress, nil
 }
 
-// vip is the virtual address of a service that is in one network and publishes
-// nothing.
-func (s *scene) vip(ctx context.Context, name string) (string, error) {
-	made, _, err := s.at.API.ServiceInspectWithRaw(ctx, name, types.ServiceInspectOptions{})
+// vip is the virtual address of a service in a network.
+func (s *scene) vip(ctx context.Context, service, network string) (string, error) {
+	made, _, err := s.at.API.ServiceInspectWithRaw(ctx, service, types.ServiceInspectOptions{})
 	if err != nil {
 		return "", err
 	}
-	if len(made.Endpoint.VirtualIPs) != 1 {
-		return "", fmt.Errorf("service %s has the virtual addresses %v, not one", name, made.Endpoint.VirtualIPs)
+	in, err := s.at.API.NetworkInspect(ctx, network, networktypes.InspectOptions{})
+	if err != nil {
+		return "", err
 	}
-	prefix, err := netip.ParsePrefix(made.Endpoint.VirtualIPs[0].Addr)
-	return prefix.Addr().String(), err
+	for _, v := range made.Endpoint.VirtualIPs {
+		if v.NetworkID == in.ID {
+			prefix, err := netip.ParsePrefix(v.Addr)
+			return prefix.Addr().String(), err
+		}
+	}
+	return "", fmt.Errorf("service %s has the virtual addresses %v, none in network %s", service, made.Endpoint.VirtualIPs, network)
 }
 
 func demoURL(host string, port int) string { return "http://" + host + ":" + strconv.Itoa(port) }

@@ -26,14 +26,14 @@ type nodeNetwork struct {
 
 // newNetwork makes it; it does nothing until its agent runs.
 func (d *Daemon) newNetwork(node nodeID, cluster string, suspects func() (map[nodeID]bool, <-chan struct{}), log *slog.Logger) (*nodeNetwork, error) {
-	o, err1 := overlay.New(overlay.Config{Self: node, Cluster: cluster, Engine: bridges{d.engine}, Log: log})
+	o, err1 := overlay.New(overlay.Config{Self: node, Cluster: cluster, Engine: d.engine, Log: log})
 	b, err2 := balance.New(balance.Config{Self: node, Log: log})
 	i, err3 := ingress.New(ingress.Config{Self: node, Log: log})
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	a, err := agent.New(agent.Config{
-		Self: node, Suspects: suspects, Log: log,
+		Self: node, Suspects: suspects, Explain: dns.Explain, Log: log,
 		Parts: agent.Parts{Overlay: o, Balance: b, Ingress: i, DNS: dns.New(dns.Config{Self: node, Log: log})},
 	})
 	if err != nil {
@@ -108,36 +108,4 @@ func (n *nodeNetwork) Detach(task api.TaskID) { n.agent.Detach(string(task)) }
 // Close implements worker.Network. Users' containers go on without the networks.
 func (n *nodeNetwork) Close(ctx context.Context) error {
 	return errors.Join(n.d.releaseContainers(ctx), n.agent.Close(ctx))
-}
-
-// bridges is the container engine, as the overlay sees it.
-type bridges struct{ engine *docker.Engine }
-
-// Bridges implements overlay.Engine.
-func (b bridges) Bridges(ctx context.Context, cluster string) ([]overlay.Bridge, error) {
-	list, err := b.engine.Bridges(ctx, cluster)
-	out := make([]overlay.Bridge, len(list))
-	for i, e := range list {
-		out[i] = overlay.Bridge{ID: e.ID, Cluster: e.Cluster, Network: e.Network, Name: e.Name, Interface: e.Interface, MTU: e.MTU, Internal: e.Internal}
-		for _, s := range e.Subnets {
-			out[i].Subnets = append(out[i].Subnets, overlay.BridgeSubnet(s))
-		}
-	}
-	return out, err
-}
-
-// CreateBridge implements overlay.Engine.
-func (b bridges) CreateBridge(ctx context.Context, o *overlay.Bridge) error {
-	e := docker.Bridge{Cluster: o.Cluster, Network: o.Network, Name: o.Name, Interface: o.Interface, MTU: o.MTU, Internal: o.Internal}
-	for _, s := range o.Subnets {
-		e.Subnets = append(e.Subnets, docker.BridgeSubnet(s))
-	}
-	err := b.engine.CreateBridge(ctx, &e)
-	o.ID = e.ID
-	return err
-}
-
-// RemoveBridge implements overlay.Engine.
-func (b bridges) RemoveBridge(ctx context.Context, id string) error {
-	return b.engine.RemoveBridge(ctx, id)
 }

@@ -30,6 +30,9 @@ type Agent struct {
 	closed chan struct{} // Close was called
 	ended  chan struct{} // Run has returned, or will never run
 	once   sync.Once
+	// handing is held for reading by who hands a container to the parts or takes
+	// it back, and as a whole by Close, which they want to be alone.
+	handing sync.RWMutex
 
 	mu      sync.Mutex
 	queue   []*fabric.Update
@@ -43,13 +46,20 @@ type Agent struct {
 	faults  map[string]string
 	ill     chan struct{} // closed when faults is another
 	started bool
-	upsets  map[string]bool // the parts that are to look; "" is all
+	upsets  map[string]bool // the parts that are to look
 }
 
 // state is what the last pass of the loop came to. It never changes.
 type state struct {
-	came int         // updates that are in it
-	set  *fabric.Set // nil until the first update
+	came     int         // updates that are in it
+	set      *fabric.Set // nil until the first update
+	troubles []trouble
+}
+
+// trouble is why a part does not do what it should.
+type trouble struct {
+	part string
+	err  error
 }
 
 // New is an agent that knows nothing yet; call Run next.
@@ -79,19 +89,16 @@ func (a *Agent) Update(u *fabric.Update) {
 	poke(a.wake)
 }
 
-// Applied is the index up to which all parts agree with the fabric, and a
-// channel that is closed when it is another. It goes back where a manager that
-// lags has sent everything.
+// Applied is the index up to which all parts that send callers somewhere agree
+// with the fabric, and a channel that is closed when it is another. It goes back
+// where a manager that lags has sent everything.
 func (a *Agent) Applied() (index uint64, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.applied, a.acked
 }
 
-// Disturbed says that something outside may have changed what the parts have
-// set: an engine that has started anew, say. They look and put it back.
-func (a *Agent) Disturbed() { a.disturbed("") }
-
+// disturbed says that somebody may have changed what these parts have set.
 func (a *Agent) disturbed(parts ...string) {
 	a.mu.Lock()
 	for _, name := range parts {
@@ -154,13 +161,8 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) start() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	select {
-	case <-a.closed:
-		return false
-	default:
-		a.started = true
-		return true
-	}
+	a.started = !a.isClosed()
+	return a.started
 }
 
 // Close ends Run and takes away all that the parts have set: the node leaves
@@ -177,7 +179,18 @@ func (a *Agent) Close(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	a.handing.Lock()
+	defer a.handing.Unlock()
 	return a.cfg.Parts.close(ctx)
+}
+
+func (a *Agent) isClosed() bool {
+	select {
+	case <-a.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // take returns what has come since the last time.

@@ -85,6 +85,25 @@ func TestAPartThatFailsIsTriedAgainLaterAndLaterWhileTheOthersGoOn(t *testing.T)
 	})
 }
 
+// One node where another program has the port must not slow down every stop of a
+// task in the cluster.
+func TestWhoHasTheResolversPortHoldsUpNoDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.failing("dns", errors.New("the port is taken"))
+		w.Update(full(1))
+		w.wantApplied(1)
+		if text := w.log.String(); strings.Count(text, "the port is taken") != 1 {
+			t.Errorf("logged: %s", text)
+		}
+		w.failing("dns", nil)
+		time.Sleep(lastRetry)
+		if w.wantApplied(1); !strings.Contains(w.log.String(), "again") {
+			t.Error("the port was not tried again")
+		}
+	})
+}
+
 func TestASlowEngineHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t)
@@ -232,6 +251,97 @@ func TestContainersThatRanBeforeTheDaemonAreLeftAloneUntilTheFabricIsKnown(t *te
 		synctest.Wait()
 		if w.count("balance attach t1 7") != 1 || w.count("balance attach t2") != 0 || !w.bridges["n1"] {
 			t.Errorf("%v", w.all())
+		}
+	})
+}
+
+func TestAContainerThatEndsWhileItIsHandedOverIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		if err := w.Attach(t.Context(), "t1", 7, attach("n1", "10.1.0.5")); err != nil {
+			t.Fatal(err)
+		}
+		release := w.holdUp("overlay attach")
+		w.Update(full(1))
+		synctest.Wait()
+		w.Detach("t1")
+		release()
+		synctest.Wait()
+		did := w.all()
+		if attached, gone := slices.Index(did, "balance attach t1 7"), lastIndex(did, "balance detach t1"); attached < 0 || gone < attached {
+			t.Errorf("the balancer holds on to it: %v", did)
+		}
+	})
+}
+
+func lastIndex(list []string, s string) int {
+	for i, l := range slices.Backward(list) {
+		if l == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func TestAContainerThatRunsKeepsItsNetworksWhenAnotherOneCannotBePrepared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Update(full(1))
+		if _, err := w.Prepare(t.Context(), "c1", attach("n1", "10.1.0.5")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Attach(t.Context(), "c1", 42, attach("n1", "10.1.0.5")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		both := append(attach("n1", "10.1.0.5"), attach("n2", "10.2.0.5")...)
+		if _, err := w.Prepare(ctx, "c1", both); !errors.Is(err, api.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+		synctest.Wait()
+		if n := w.count("balance detach"); n != 0 || !w.bridges["n1"] {
+			t.Errorf("taken off its network: %v", w.all())
+		}
+		w.Detach("c1")
+		synctest.Wait()
+		if w.bridges["n1"] {
+			t.Errorf("the bridge stays: %v", w.all())
+		}
+	})
+}
+
+func TestNothingIsHandedToPartsThatAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Update(full(1))
+		for _, id := range []string{"t1", "t2"} {
+			if err := w.Attach(t.Context(), id, 42, attach("n1", "10.1.0.5")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		release, closed := w.holdUp("ingress"), make(chan error)
+		synctest.Wait()
+		go func() { closed <- w.Close(t.Context()) }()
+		synctest.Wait() // it is busy
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			w.Detach("t1")
+			if err := w.Attach(t.Context(), "t3", 43, attach("n1", "10.1.0.6")); !errors.Is(err, api.ErrUnavailable) {
+				t.Errorf("attached: %v", err)
+			}
+			if _, err := w.Prepare(t.Context(), "t4", attach("n2", "10.2.0.6")); !errors.Is(err, api.ErrUnavailable) {
+				t.Errorf("prepared: %v", err)
+			}
+		}()
+		release()
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		<-gone
+		if did := w.all(); did[len(did)-1] != "overlay close" {
+			t.Errorf("%v", did)
 		}
 	})
 }

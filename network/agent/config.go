@@ -17,7 +17,10 @@ type Config struct {
 	// when they are others. What they serve is in no balancer of this node and
 	// under no name. May be nil.
 	Suspects func() (map[api.NodeID]bool, <-chan struct{})
-	Log      *slog.Logger
+	// Explain says in sentences what a container in some networks is told about
+	// a name, and why. May be nil.
+	Explain func(set *fabric.Set, networks []api.NetworkID, name string) []string
+	Log     *slog.Logger
 }
 
 // Parts make the kernel and the resolver agree with the fabric. Each remembers

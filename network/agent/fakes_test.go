@@ -47,6 +47,9 @@ func start(t *testing.T) *world {
 	}
 	a, err := New(Config{
 		Self: "me", Log: slog.New(slog.NewTextHandler(&w.log, nil)), Suspects: w.doubts,
+		Explain: func(set *fabric.Set, networks []api.NetworkID, name string) []string {
+			return []string{fmt.Sprintf("%s in %v: %d services", name, networks, len(set.Services))}
+		},
 		Parts: Parts{Overlay: &overlayFake{w}, Balance: &balanceFake{w}, Ingress: &ingressFake{w}, DNS: &dnsFake{w}},
 	})
 	if err != nil {
@@ -212,7 +215,7 @@ func (o *overlayFake) Ready(id api.NetworkID) error {
 }
 
 func (o *overlayFake) Attach(id string, pid int, _ []api.Attachment) error {
-	return o.w.do("overlay", fmt.Sprintf("attach %s %d", id, pid))
+	return o.w.do("overlay attach", fmt.Sprintf("%s %d", id, pid))
 }
 func (o *overlayFake) Detach(id string) { _ = o.w.do("overlay", "detach "+id) }
 func (o *overlayFake) Restore() error   { return o.w.do("overlay", "restore") }

@@ -21,14 +21,18 @@ func (a *Agent) Networks() []*fabric.Network {
 }
 
 // Look goes through what this node has for callers of a service: what it has
-// heard, whether its rules agree with that, whom it doubts and which ports it
-// cannot answer.
+// heard, whether its rules agree with that and what is in the way, what the
+// service's name stands for, whom it doubts and which ports it cannot answer.
 func (a *Agent) Look(q *api.TraceRequest) []api.TraceStep {
 	s, _ := a.now()
 	if s.set == nil {
 		return []api.TraceStep{{What: "fabric", Text: "no manager has told this node of the cluster's networks yet"}}
 	}
 	steps := []api.TraceStep{a.heardOf(s.set, q.Service), a.upToDate(s.set)}
+	for _, t := range s.troubles {
+		steps = append(steps, api.TraceStep{What: t.part, Text: t.err.Error()})
+	}
+	steps = append(steps, a.names(s.set, q)...)
 	suspects, _ := a.cfg.Suspects()
 	for _, id := range slices.Sorted(maps.Keys(suspects)) {
 		if h := s.set.Hosts[id]; suspects[id] && h != nil {
@@ -60,9 +64,22 @@ func (a *Agent) heardOf(set *fabric.Set, id api.ServiceID) api.TraceStep {
 
 func (a *Agent) upToDate(set *fabric.Set) api.TraceStep {
 	if at, _ := a.Applied(); at != set.Index {
-		return api.TraceStep{What: "rules", Text: fmt.Sprintf("the rules are those of change %d, and %d is known: the daemon's log says what is in the way", at, set.Index)}
+		return api.TraceStep{What: "rules", Text: fmt.Sprintf("the rules are those of change %d, and %d is known", at, set.Index)}
 	}
 	return api.TraceStep{What: "rules", OK: true, Text: fmt.Sprintf("the rules agree with all that is known (change %d)", set.Index)}
+}
+
+// names says what containers of the network are told when they ask for the
+// service. Clients of published ports ask for no names.
+func (a *Agent) names(set *fabric.Set, q *api.TraceRequest) (steps []api.TraceStep) {
+	n, s := set.Networks[q.Network], set.Services[q.Service]
+	if a.cfg.Explain == nil || n == nil || s == nil || n.Ingress {
+		return nil
+	}
+	for _, line := range a.cfg.Explain(set, []api.NetworkID{n.ID}, s.Name) {
+		steps = append(steps, api.TraceStep{What: "name", OK: true, Text: line})
+	}
+	return steps
 }
 
 // Lasting is the address of this node's resolver that stays the same for as

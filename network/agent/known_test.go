@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +34,16 @@ func TestANodeSaysWhatItHasForTheCallersOfAService(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 		if got := said(&api.TraceRequest{Service: "other"}); !strings.HasPrefix(got, "BREAKS fabric: this node has not heard of the service") {
+			t.Error(got)
+		}
+		q.Network = "n1"
+		if got, want := said(q), "ok fabric: this node knows the service, with 1 tasks that serve\nok rules: the rules agree with all that is known (change 5)\nok name: web in [n1]: 1 services"; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+		w.failing("balance", errors.New("the kernel says no"))
+		w.Update(&fabric.Update{Index: 6})
+		synctest.Wait()
+		if got := said(q); !strings.Contains(got, "BREAKS rules: the rules are those of change 5, and 6 is known\nBREAKS balance: the kernel says no\n") {
 			t.Error(got)
 		}
 		if len(w.Networks()) == 0 {

@@ -62,7 +62,7 @@ func (l *loop) pass(now time.Time) {
 	l.runGroup(l.first, now)
 	l.runGroup(l.second, now)
 	l.a.diagnose()
-	l.a.publish(state{l.came, l.view.set}, l.complete())
+	l.a.publish(state{l.came, l.view.set, l.troubles()}, l.complete())
 	l.a.attachEarly()
 }
 
@@ -101,11 +101,10 @@ func (l *loop) news() {
 	}
 }
 
-// upset has the named parts look at what others have changed, all where there
-// is no name.
+// upset has the named parts look at what others have changed.
 func (l *loop) upset(names map[string]bool, when time.Time) {
 	for _, p := range l.parts() {
-		if names[p.name] || names[""] {
+		if names[p.name] {
 			p.look = earlier(p.look, when)
 		}
 	}
@@ -136,14 +135,24 @@ func (l *loop) runGroup(parts []*part, now time.Time) {
 	wg.Wait()
 }
 
-// complete reports whether all parts agree with the view.
+// complete reports whether all parts that others wait for agree with the view.
 func (l *loop) complete() bool {
 	for _, p := range l.parts() {
-		if p.behind {
+		if p.behind && !p.aside {
 			return false
 		}
 	}
 	return true
+}
+
+// troubles are what is in the way of the parts.
+func (l *loop) troubles() (list []trouble) {
+	for _, p := range l.parts() {
+		if p.err != nil {
+			list = append(list, trouble{p.name, p.err})
+		}
+	}
+	return list
 }
 
 // pause is how long there is nothing to do, unless something comes.

@@ -38,10 +38,14 @@ type part struct {
 	name    string
 	apply   func(*view) error
 	restore func() error
+	// aside: nobody is sent anywhere by what it has yet to do, so those who wait
+	// for tasks to be drained do not wait for it.
+	aside bool
 
 	behind    bool      // the view is another than the one it has applied
 	disturbed bool      // others may have changed what it has set
 	look      time.Time // when to look whether they have
+	err       error     // of the last run
 	said      string    // the last failure that was logged, empty where it works
 	saidAt    time.Time
 	wait      time.Duration // the delay after the last failure
@@ -70,12 +74,16 @@ func (p Parts) list() (first, second []*part) {
 		})
 	}
 	if p.DNS != nil {
+		second = append(second, &part{
+			name: "names", restore: func() error { return nil },
+			apply: func(v *view) error { p.DNS.Apply(v.set, v.doubts); return nil },
+		})
+		// Another program may have the port for as long as it likes.
 		var at []netip.Addr
 		second = append(second, &part{
-			name: "dns", restore: func() error { return p.DNS.Listen(at) },
+			name: "resolver", aside: true, restore: func() error { return p.DNS.Listen(at) },
 			apply: func(v *view) error {
 				at = v.listening
-				p.DNS.Apply(v.set, v.doubts)
 				return p.DNS.Listen(at)
 			},
 		})
@@ -106,6 +114,7 @@ func (p *part) run(v *view, now time.Time) error {
 		}
 	}
 	err := errors.Join(errs...)
+	p.err = err
 	if p.wait, p.retry = nextWait(p.wait, err), (time.Time{}); err != nil {
 		p.retry = now.Add(p.wait)
 	}

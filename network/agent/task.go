@@ -28,10 +28,11 @@ type Endpoint struct {
 
 // Prepare returns when a container with these attachments may be made: the
 // bridges of its networks are there and reach what the fabric had when Prepare was
-// called. The networks stay until Detach, or until Prepare fails. Its error has
+// called. The networks stay until Detach, or until Prepare fails: a container
+// that runs and was to get another one keeps those it has then. Its error has
 // code unavailable where ctx ended while something was still to come.
 func (a *Agent) Prepare(ctx context.Context, id string, networks []api.Attachment) (Networking, error) {
-	came := a.hold(id, networks)
+	came, before := a.hold(id, networks)
 	for {
 		s, changed := a.now()
 		out, err := a.plan(s, came, networks)
@@ -40,28 +41,49 @@ func (a *Agent) Prepare(ctx context.Context, id string, networks []api.Attachmen
 		}
 		select {
 		case <-changed:
+		case <-a.closed:
+			a.giveUp(id, before)
+			return Networking{}, fmt.Errorf("networks of %s: %w", id, errLeaves)
 		case <-ctx.Done():
-			a.Detach(id)
+			a.giveUp(id, before)
 			return Networking{}, api.Errorf(api.CodeUnavailable, "networks of %s: %v", id, err)
 		}
 		if final(err) {
-			a.Detach(id)
+			a.giveUp(id, before)
 			return Networking{}, fmt.Errorf("networks of %s: %w", id, err)
 		}
 	}
 }
+
+var errLeaves = api.Errorf(api.CodeUnavailable, "the node leaves the cluster, and its part of the networks has ended")
 
 // final errors stay as they are however long one waits.
 func final(err error) bool {
 	return errors.Is(err, api.ErrConflict) || errors.Is(err, api.ErrInvalid) || errors.Is(err, api.ErrUnsupported)
 }
 
-func (a *Agent) hold(id string, networks []api.Attachment) (came int) {
+// hold has the networks stay for a container, and tells which it had before.
+func (a *Agent) hold(id string, networks []api.Attachment) (came int, before []api.Attachment) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	before = a.holds[id]
 	a.holds[id] = networks
 	poke(a.wake)
-	return a.came
+	return a.came, before
+}
+
+// giveUp is a Prepare that fails.
+func (a *Agent) giveUp(id string, before []api.Attachment) {
+	if before == nil {
+		a.Detach(id)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, held := a.holds[id]; held { // it has not ended meanwhile
+		a.holds[id] = before
+		poke(a.wake)
+	}
 }
 
 func (a *Agent) now() (state, <-chan struct{}) {
@@ -124,6 +146,11 @@ func mac(addrs []netip.Addr) net.HardwareAddr {
 // run when the daemon starts. Before the first update nothing is touched, so that
 // what a previous daemon has set goes on until more is known.
 func (a *Agent) Attach(_ context.Context, id string, pid int, networks []api.Attachment) error {
+	a.handing.RLock()
+	defer a.handing.RUnlock()
+	if a.isClosed() {
+		return fmt.Errorf("networks of container %s: %w", id, errLeaves)
+	}
 	a.mu.Lock()
 	a.holds[id] = networks
 	early := a.state.set == nil
@@ -167,16 +194,24 @@ func each(networks []api.Attachment, f func(netip.Addr)) {
 // attachEarly attaches the containers that came before the first update.
 func (a *Agent) attachEarly() {
 	for id, pid := range a.takeEarly() {
-		a.mu.Lock()
-		networks, held := a.holds[id]
-		a.mu.Unlock()
+		networks, held := a.held(id)
 		if !held {
 			continue // it has ended meanwhile
 		}
-		if err := a.attach(id, pid, networks); err != nil {
+		err := a.attach(id, pid, networks)
+		if _, held = a.held(id); !held { // it has ended just now
+			a.letGo(id, networks)
+		} else if err != nil {
 			a.cfg.Log.Error("a container that ran before the daemon is without virtual addresses; a new task gets them", "container", id, "err", err)
 		}
 	}
+}
+
+func (a *Agent) held(id string) (networks []api.Attachment, held bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	networks, held = a.holds[id]
+	return networks, held
 }
 
 func (a *Agent) takeEarly() map[string]int {
@@ -197,6 +232,16 @@ func (a *Agent) Detach(id string) {
 	if !held {
 		return
 	}
+	a.handing.RLock()
+	defer a.handing.RUnlock()
+	if !a.isClosed() {
+		a.letGo(id, networks)
+		poke(a.wake)
+	}
+}
+
+// letGo has the parts forget a container.
+func (a *Agent) letGo(id string, networks []api.Attachment) {
 	p := a.cfg.Parts
 	if p.Balance != nil {
 		p.Balance.Detach(id)
@@ -207,5 +252,4 @@ func (a *Agent) Detach(id string) {
 	if p.DNS != nil {
 		each(networks, p.DNS.Unready)
 	}
-	poke(a.wake)
 }

@@ -6,5 +6,6 @@
 // asked of the servers that the host itself uses.
 //
 // What decides is pure: claims of names (claim.go), the table made from them
-// (table.go, build.go) and the answer to a question (answer.go).
+// (table.go, build.go), the answer to a question (answer.go) and why it is that
+// one (explain.go).
 package dns

@@ -13,9 +13,6 @@ import (
 // Path is the network namespace of a process.
 func Path(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
 
-// DoPID calls f in the network namespace of a process.
-func DoPID(pid int, f func() error) error { return Do(Path(pid), f) }
-
 // Do calls f in the network namespace at a path; the empty path is the
 // caller's own. What f opens stays in that namespace; goroutines that f starts
 // are not in it. f runs on a thread that nothing else uses meanwhile, and that

@@ -4,45 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
-// Bridge is a node's part of a network: a plain bridge network of its engine,
-// which gives containers their interfaces.
-type Bridge struct {
-	ID        string // the engine's for it
-	Cluster   string
-	Network   api.NetworkID
-	Name      string // the network's, on the engine as in the cluster
-	Interface string // of the host
-	Subnets   []BridgeSubnet
-	MTU       int
-	Internal  bool // no way out of it
-}
-
-// BridgeSubnet is one range of a bridge's addresses, with the host's own in it.
-type BridgeSubnet struct {
-	Prefix  netip.Prefix
-	Gateway netip.Addr
-}
-
 // Engine makes bridges.
 type Engine interface {
 	// Bridges are those of a cluster.
-	Bridges(ctx context.Context, cluster string) ([]Bridge, error)
+	Bridges(ctx context.Context, cluster string) ([]fabric.Bridge, error)
 	// CreateBridge makes one and sets its ID.
-	CreateBridge(context.Context, *Bridge) error
+	CreateBridge(context.Context, *fabric.Bridge) error
 	// RemoveBridge removes one, unless containers are on it: a conflict then.
 	RemoveBridge(ctx context.Context, id string) error
 }
 
 // bridges is what the engine is known to have.
 type bridges struct {
-	known  map[api.NetworkID]Bridge
+	known  map[api.NetworkID]fabric.Bridge
 	listed bool
 	why    map[api.NetworkID]error // why a network has no bridge, or the wrong one
 	going  map[api.NetworkID]bool  // that it is told to remove just now
@@ -94,18 +74,18 @@ func (o *Overlay) explain(need map[api.NetworkID]bool, err error) {
 // make the new one, or both in this order.
 type step struct {
 	network  api.NetworkID
-	old, now *Bridge
+	old, now *fabric.Bridge
 }
 
 // steps decides what to do. A bridge whose network is needed, but of which this
 // host does not know what it should be, stays: the host's address in it may
 // come with the next update, and containers may be on it.
-func steps(known, wanted map[api.NetworkID]Bridge, need map[api.NetworkID]bool) []step {
+func steps(known, wanted map[api.NetworkID]fabric.Bridge, need map[api.NetworkID]bool) []step {
 	var out []step
 	for id, b := range known {
 		w, ok := wanted[id]
 		switch {
-		case ok && !b.same(&w):
+		case ok && !b.SameAs(&w):
 			out = append(out, step{id, &b, &w})
 		case !ok && !need[id]:
 			out = append(out, step{id, &b, nil})
@@ -156,8 +136,8 @@ func (o *Overlay) take(ctx context.Context, s step) (changed bool, err error) {
 }
 
 // wanted are the bridges that are needed and of which all is known.
-func (o *Overlay) wanted(set *fabric.Set, need map[api.NetworkID]bool) map[api.NetworkID]Bridge {
-	host, out := set.Hosts[o.cfg.Self], map[api.NetworkID]Bridge{}
+func (o *Overlay) wanted(set *fabric.Set, need map[api.NetworkID]bool) map[api.NetworkID]fabric.Bridge {
+	host, out := set.Hosts[o.cfg.Self], map[api.NetworkID]fabric.Bridge{}
 	if host == nil {
 		return out
 	}
@@ -177,26 +157,18 @@ func (o *Overlay) wanted(set *fabric.Set, need map[api.NetworkID]bool) map[api.N
 
 // bridge is what a network's bridge on a host should be. It has no subnets
 // where the host has no address in the network.
-func bridge(n *fabric.Network, host *fabric.Host, mtu int) Bridge {
-	b := Bridge{Network: n.ID, Name: n.Name, Interface: BridgeName(n.ID), MTU: mtu, Internal: n.Internal}
+func bridge(n *fabric.Network, host *fabric.Host, mtu int) fabric.Bridge {
+	b := fabric.Bridge{Network: n.ID, Name: n.Name, Interface: BridgeName(n.ID), MTU: mtu, Internal: n.Internal}
 	at := fabric.In(host.Gateways, n.ID)
 	if at == nil {
 		return b
 	}
 	for _, s := range n.Subnets {
 		if i := slices.IndexFunc(at.Addrs, s.Prefix.Contains); i >= 0 {
-			b.Subnets = append(b.Subnets, BridgeSubnet{s.Prefix, at.Addrs[i]})
+			b.Subnets = append(b.Subnets, fabric.BridgeSubnet{Prefix: s.Prefix, Gateway: at.Addrs[i]})
 		}
 	}
 	return b
-}
-
-// same reports whether a bridge will do for the wanted one. Another MTU is set
-// on the interfaces; no container has to leave for it.
-func (b *Bridge) same(w *Bridge) bool {
-	return b.Name == w.Name && b.Interface == w.Interface && b.Internal == w.Internal &&
-		len(b.Subnets) == len(w.Subnets) &&
-		!slices.ContainsFunc(w.Subnets, func(s BridgeSubnet) bool { return !slices.Contains(b.Subnets, s) })
 }
 
 // list asks the engine what it has.
@@ -205,7 +177,7 @@ func (o *Overlay) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := map[api.NetworkID]Bridge{}
+	known := map[api.NetworkID]fabric.Bridge{}
 	for _, b := range list {
 		known[b.Network] = b
 	}
@@ -220,7 +192,7 @@ func (o *Overlay) built() bridges {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b := o.engine
-	b.known = map[api.NetworkID]Bridge{}
+	b.known = map[api.NetworkID]fabric.Bridge{}
 	for id, one := range o.engine.known {
 		b.known[id] = one
 	}
@@ -237,12 +209,14 @@ func (o *Overlay) goes(id api.NetworkID, going bool) {
 	}
 }
 
-func (o *Overlay) remember(id api.NetworkID, b *Bridge) {
+func (o *Overlay) remember(id api.NetworkID, b *fabric.Bridge) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.replaced[id] = true
+	delete(o.ready, id) // it was the old one that was connected
 	if b == nil {
 		delete(o.engine.known, id)
+		delete(o.frames, id)
 	} else {
 		o.engine.known[id] = *b
 	}

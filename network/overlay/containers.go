@@ -55,7 +55,7 @@ func (o *Overlay) Attach(id string, pid int, networks []api.Attachment) error {
 }
 
 // receive does for a container in a network what its engine has not done.
-func (o *Overlay) receive(c joined, at api.Attachment, b Bridge, f frame) error {
+func (o *Overlay) receive(c joined, at api.Attachment, b fabric.Bridge, f frame) error {
 	if b.Internal {
 		if err := c.shutIn(b); err != nil {
 			return fmt.Errorf("network %q: leave no way out: %w", b.Name, err)
@@ -70,7 +70,7 @@ func (o *Overlay) receive(c joined, at api.Attachment, b Bridge, f frame) error 
 // shutIn takes away the routes that lead out of an internal network. Some
 // engines give containers one to the bridge, where only what is forwarded is
 // stopped: the host itself could be reached.
-func (c joined) shutIn(b Bridge) error {
+func (c joined) shutIn(b fabric.Bridge) error {
 	inside, err := c.enter()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c joined) shutIn(b Bridge) error {
 	}
 	for _, r := range routes {
 		gw, ok := netip.AddrFromSlice(r.Gw)
-		if !ok || !slices.ContainsFunc(b.Subnets, func(s BridgeSubnet) bool { return s.Gateway == gw.Unmap() }) {
+		if !ok || !slices.ContainsFunc(b.Subnets, func(s fabric.BridgeSubnet) bool { return s.Gateway == gw.Unmap() }) {
 			continue
 		}
 		if err := inside.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {

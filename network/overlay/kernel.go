@@ -214,7 +214,9 @@ func (o *Overlay) addVXLAN(name string, s *segment) (netlink.Link, error) {
 // stations that it has been told of, and broadcasts, which the device answers.
 func (o *Overlay) settleVXLAN(link netlink.Link, i *installed, s *segment) error {
 	if link.Attrs().MasterIndex != i.bridge {
-		clear(i.stations) // the bridge has none of them
+		for hw, at := range i.stations { // the device has them still
+			i.stations[hw] = place{at.host, false}
+		}
 		if err := o.host.LinkSetMasterByIndex(link, i.bridge); err != nil {
 			return fmt.Errorf("put it into the bridge: %w", err)
 		}
@@ -272,5 +274,12 @@ func notFound(err error) bool {
 }
 
 // isVXLAN and isBridge tell our interfaces by their names.
-func isVXLAN(name string) bool  { return strings.HasPrefix(name, vxlanPrefix) }
-func isBridge(name string) bool { return strings.HasPrefix(name, bridgePrefix) }
+func isVXLAN(name string) bool  { return isNamed(name, vxlanPrefix) }
+func isBridge(name string) bool { return isNamed(name, bridgePrefix) }
+
+// isNamed asks for the beginning of an ID behind the prefix: what is not ours
+// is deleted by nobody here, and an operator may well call a bridge sw-lan.
+func isNamed(name, prefix string) bool {
+	id, ok := strings.CutPrefix(name, prefix)
+	return ok && len(id) == short && !strings.ContainsFunc(id, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
+}

@@ -238,13 +238,26 @@ func TestWhatOthersHaveChangedIsPutBackAndHeardOf(t *testing.T) {
 	}
 }
 
+func TestAStationThatGoesWhileTheBridgeIsMadeAnewIsForgotten(t *testing.T) {
+	l := newLab(t, 1500)
+	l.run(l.hosts[1], "10.1.0.2")
+	l.apply()
+	h := l.hosts[0]
+	check(t, h.h.LinkSetNoMaster(link(t, h.h, VXLANName(nid)))) // as when the engine removes the bridge
+	h.replaced[nid] = true
+	l.set = l.set.Clone()
+	clear(l.set.Endpoints)
+	check(t, h.Apply(l.set, all))
+	h.inOrder(l.set)
+}
+
 func TestANewDaemonTakesOverWhatThereIs(t *testing.T) {
 	l := newLab(t, 1500)
 	a := l.run(l.hosts[0], "10.1.0.1")
 	l.run(l.hosts[1], "10.1.0.2").answers()
 	h := l.hosts[0]
 	device := link(t, h.h, VXLANName(nid)).Attrs().Index
-	for _, left := range []string{"swx-left", "sw-left"} {
+	for _, left := range []string{"swx-0123456789", "sw-0123456789", "swx-lan", "sw-lan"} {
 		check(t, h.h.LinkAdd(&netlink.Bridge{LinkAttrs: named(left)}))
 	}
 	h.restart()
@@ -256,9 +269,12 @@ func TestANewDaemonTakesOverWhatThereIs(t *testing.T) {
 	check(t, a.reaches("10.1.0.2", 1450))
 	check(t, a.reaches("10.1.0.3", 1450))
 	for _, name := range h.interfaces() {
-		if name == "swx-left" || name == "sw-left" {
+		if name == "swx-0123456789" || name == "sw-0123456789" {
 			t.Errorf("%s of a previous life is still there", name)
 		}
+	}
+	for _, name := range []string{"swx-lan", "sw-lan"} {
+		link(t, h.h, name) // the operator's own
 	}
 }
 
@@ -283,12 +299,33 @@ func TestANetworkGoesOnceNoContainerIsOnIt(t *testing.T) {
 	}
 }
 
+func TestABridgeThatIsMadeAnewIsNotReadyBeforeItIsConnected(t *testing.T) {
+	l := newLab(t, 1500)
+	l.apply()
+	h := l.hosts[0]
+	check(t, h.Ready(nid))
+	h.engine.removing = func() {
+		if err := h.Ready(nid); !errors.Is(err, errNoBridge) {
+			t.Errorf("while it is removed: %v", err)
+		}
+	}
+	for _, need := range []map[api.NetworkID]bool{{}, all} {
+		_, err := h.Build(t.Context(), l.set, need, false)
+		check(t, err)
+		if err := h.Ready(nid); !errors.Is(err, errNoBridge) {
+			t.Errorf("needed are %v: %v", need, err)
+		}
+	}
+	check(t, h.Apply(l.set, all))
+	check(t, h.Ready(nid))
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	l := newLab(t, 1500)
 	l.run(l.hosts[1], "10.1.0.2")
 	l.apply()
 	h := l.hosts[0]
-	check(t, h.h.LinkAdd(&netlink.Bridge{LinkAttrs: named("sw-left")}))
+	check(t, h.h.LinkAdd(&netlink.Bridge{LinkAttrs: named("sw-0123456789")}))
 	h.engine.away = errors.New("away")
 	if err := h.Close(t.Context()); !errors.Is(err, h.engine.away) {
 		t.Errorf("%v", err)
@@ -303,7 +340,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestWhatTheEngineRefusesIsSaidToWhoWaits(t *testing.T) {
 	l := newLab(t, 1500)
 	h := l.hosts[0]
-	h.engine.known["mine"] = Bridge{ID: "mine", Name: "web"}
+	h.engine.known["mine"] = fabric.Bridge{ID: "mine", Name: "web"}
 	if _, err := h.Build(t.Context(), l.set, all, false); !errors.Is(err, api.ErrConflict) {
 		t.Errorf("%v", err)
 	}
@@ -376,7 +413,7 @@ func TestABridgeIsNotReadyBeforeItsEngineIsDoneWithIt(t *testing.T) {
 	l := newLab(t, 1500)
 	h := l.hosts[0]
 	h.agree(l.set, nil)
-	b := Bridge{Interface: BridgeName(nid)} // the interface comes first, and the engine's network after it
+	b := fabric.Bridge{Interface: BridgeName(nid)} // the interface comes first, and the engine's network after it
 	check(t, h.engine.add(&b))
 	check(t, h.Apply(l.set, all))
 	if err := h.Ready(nid); !errors.Is(err, errNoBridge) {

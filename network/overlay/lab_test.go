@@ -71,7 +71,7 @@ func newHost(t *testing.T, i int) *host {
 	check(t, err)
 	t.Cleanup(handle.Close)
 	h := &host{t: t, id: api.NodeID(fmt.Sprint("h", i)), ns: ns, h: handle, log: &strings.Builder{}}
-	h.engine = &engine{h: handle, known: map[string]Bridge{}}
+	h.engine = &engine{h: handle, known: map[string]fabric.Bridge{}}
 	h.restart()
 	return h
 }
@@ -273,12 +273,14 @@ func (c *container) reaches(to string, size int) error {
 type engine struct {
 	h     *netlink.Handle
 	mu    sync.Mutex
-	known map[string]Bridge
+	known map[string]fabric.Bridge
 	made  int
 	away  error
+	// removing is called as a bridge is removed; may be nil.
+	removing func()
 }
 
-func (e *engine) Bridges(_ context.Context, cluster string) (list []Bridge, err error) {
+func (e *engine) Bridges(_ context.Context, cluster string) (list []fabric.Bridge, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range e.known {
@@ -289,7 +291,7 @@ func (e *engine) Bridges(_ context.Context, cluster string) (list []Bridge, err 
 	return list, e.away
 }
 
-func (e *engine) CreateBridge(_ context.Context, b *Bridge) error {
+func (e *engine) CreateBridge(_ context.Context, b *fabric.Bridge) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.away != nil {
@@ -306,7 +308,7 @@ func (e *engine) CreateBridge(_ context.Context, b *Bridge) error {
 	return e.add(b)
 }
 
-func (e *engine) add(b *Bridge) error {
+func (e *engine) add(b *fabric.Bridge) error {
 	br := &netlink.Bridge{LinkAttrs: named(b.Interface)}
 	if err := e.h.LinkAdd(br); err != nil {
 		return err
@@ -326,6 +328,9 @@ func (e *engine) RemoveBridge(_ context.Context, id string) error {
 	b, ok := e.known[id]
 	if !ok || e.away != nil {
 		return e.away
+	}
+	if e.removing != nil {
+		e.removing()
 	}
 	br, err := e.h.LinkByName(b.Interface)
 	if err == nil {

@@ -60,7 +60,7 @@ func New(c Config) (*Overlay, error) {
 	}
 	return &Overlay{
 		cfg: c, host: h,
-		engine:   bridges{known: map[api.NetworkID]Bridge{}, why: map[api.NetworkID]error{}, going: map[api.NetworkID]bool{}},
+		engine:   bridges{known: map[api.NetworkID]fabric.Bridge{}, why: map[api.NetworkID]error{}, going: map[api.NetworkID]bool{}},
 		replaced: map[api.NetworkID]bool{}, ready: map[api.NetworkID]error{},
 		containers: map[string]joined{}, frames: map[api.NetworkID]frame{},
 		expected: map[string]expectation{}, segments: map[string]*installed{},
@@ -121,7 +121,7 @@ func (o *Overlay) Ready(id api.NetworkID) error {
 		return why
 	}
 	err, planned := o.ready[id]
-	if !planned {
+	if !planned || o.engine.going[id] {
 		return fmt.Errorf("network %s: %w", id, errNoBridge)
 	}
 	return err

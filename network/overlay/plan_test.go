@@ -183,13 +183,13 @@ func TestStationsAreExactlyTheRemoteEndpoints(t *testing.T) {
 }
 
 func TestStepsOfTheEngine(t *testing.T) {
-	b := func(id, name, gateway string) Bridge {
-		return Bridge{ID: "e-" + id, Network: api.NetworkID(id), Name: name, Interface: BridgeName(api.NetworkID(id)), MTU: 1450,
-			Subnets: []BridgeSubnet{{netip.MustParsePrefix("10.1.0.0/24"), addr(gateway)}}}
+	b := func(id, name, gateway string) fabric.Bridge {
+		return fabric.Bridge{ID: "e-" + id, Network: api.NetworkID(id), Name: name, Interface: BridgeName(api.NetworkID(id)), MTU: 1450,
+			Subnets: []fabric.BridgeSubnet{{Prefix: netip.MustParsePrefix("10.1.0.0/24"), Gateway: addr(gateway)}}}
 	}
 	small := b("n1", "web", "10.1.0.251")
 	small.MTU = 1400
-	type bridges = map[api.NetworkID]Bridge
+	type bridges = map[api.NetworkID]fabric.Bridge
 	for _, c := range []struct {
 		story         string
 		known, wanted bridges

@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/network"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // fakeEngine answers for networks, and for containers that are only made, as an
@@ -181,12 +182,12 @@ func (f *fakeEngine) inspectContainer(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func backBridge() *Bridge {
-	return &Bridge{
+func backBridge() *fabric.Bridge {
+	return &fabric.Bridge{
 		Cluster: "c1", Network: "n1", Name: "back", Interface: "sw-n1", MTU: 1450,
-		Subnets: []BridgeSubnet{
-			{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParseAddr("10.0.1.254")},
-			{netip.MustParsePrefix("fd00::/64"), netip.MustParseAddr("fd00::fe")},
+		Subnets: []fabric.BridgeSubnet{
+			{Prefix: netip.MustParsePrefix("10.0.1.0/24"), Gateway: netip.MustParseAddr("10.0.1.254")},
+			{Prefix: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fd00::fe")},
 		},
 	}
 }
@@ -210,7 +211,7 @@ func TestBridgeIsMadeOnceAndFoundAgain(t *testing.T) {
 	}
 	f.networks = append(f.networks, network.Inspect{ID: "other", Name: "theirs", Labels: map[string]string{api.LabelNetworkCluster: "c2"}})
 	list, err := e.Bridges(t.Context(), "c1")
-	if err != nil || len(list) != 1 || list[0].ID != "id-1" || !list[0].same(b) || list[0].MTU != 1450 || list[0].Network != "n1" {
+	if err != nil || len(list) != 1 || list[0].ID != "id-1" || !list[0].SameAs(b) || list[0].MTU != 1450 || list[0].Network != "n1" {
 		t.Errorf("bridges %+v, %v", list, err)
 	}
 	f.busy = true
@@ -228,19 +229,19 @@ func TestBridgeIsMadeOnceAndFoundAgain(t *testing.T) {
 func TestBridgeThatCannotBe(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		prepare func(*fakeEngine, *Bridge)
+		prepare func(*fakeEngine, *fabric.Bridge)
 		want    string
 		code    api.Code
 	}{
-		{"name taken", func(f *fakeEngine, _ *Bridge) {
+		{"name taken", func(f *fakeEngine, _ *fabric.Bridge) {
 			f.networks = []network.Inspect{{ID: "0123456789abcdef", Name: "back"}}
 		}, "network \"back\": this host has a network of that name of its own (0123456789ab): remove it with `docker network rm back`, or give the cluster's network another name", api.CodeConflict},
-		{"other addresses", func(f *fakeEngine, b *Bridge) {
+		{"other addresses", func(f *fakeEngine, b *fabric.Bridge) {
 			f.networks = []network.Inspect{{ID: "0123456789abcdef", Name: "back", Labels: map[string]string{api.LabelNetworkCluster: "c1", api.LabelNetworkID: "n1"}}}
 		}, `network "back": its bridge (0123456789ab) was made with other addresses: it must be removed first, and can be once no container is on it`, api.CodeConflict},
-		{"addresses taken", func(f *fakeEngine, _ *Bridge) { f.refuse = "Pool overlaps with other one on this address space" },
+		{"addresses taken", func(f *fakeEngine, _ *fabric.Bridge) { f.refuse = "Pool overlaps with other one on this address space" },
 			"network \"back\": the container engine does not make its bridge: Pool overlaps with other one on this address space: free what it names (`docker network ls`, `ip address`), or give the network another subnet", api.CodeConflict},
-		{"no IPv4", func(_ *fakeEngine, b *Bridge) { b.Subnets = b.Subnets[1:] },
+		{"no IPv4", func(_ *fakeEngine, b *fabric.Bridge) { b.Subnets = b.Subnets[1:] },
 			`network "back" has no IPv4 subnet, which needs Docker Engine 28.0 (API 1.48), and this node's speaks API 1.41: give it one, or keep its services to nodes with a newer engine by a constraint`, api.CodeUnsupported},
 	} {
 		e, f := newFakeEngine(t, "1.41")

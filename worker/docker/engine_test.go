@@ -24,6 +24,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
@@ -388,9 +389,9 @@ func TestContainerIsWhereTheClusterWantsIt(t *testing.T) {
 	r := b.request("wait")
 	name := func(i int) string { return fmt.Sprintf("test-%.8s-%d", r.Task.ID, i) }
 	for i := range 2 {
-		br := &Bridge{
+		br := &fabric.Bridge{
 			Cluster: b.cluster, Network: api.NetworkID(name(i)), Name: name(i), Interface: fmt.Sprintf("swt-%.7s%d", r.Task.ID, i), MTU: 1400,
-			Subnets: []BridgeSubnet{{netip.MustParsePrefix(fmt.Sprintf("10.213.%d.0/24", i)), netip.MustParseAddr(fmt.Sprintf("10.213.%d.254", i))}},
+			Subnets: []fabric.BridgeSubnet{{Prefix: netip.MustParsePrefix(fmt.Sprintf("10.213.%d.0/24", i)), Gateway: netip.MustParseAddr(fmt.Sprintf("10.213.%d.254", i))}},
 		}
 		for range 2 { // the second time it is there
 			if err := b.CreateBridge(t.Context(), br); err != nil {

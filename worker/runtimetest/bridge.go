@@ -7,11 +7,12 @@ import (
 	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
 // CreateBridge makes a bridge network; one of that name is the same one.
-func (e *Engine) CreateBridge(ctx context.Context, b *docker.Bridge) error {
+func (e *Engine) CreateBridge(ctx context.Context, b *fabric.Bridge) error {
 	if err := e.enter(ctx, "bridge"); err != nil {
 		return err
 	}
@@ -22,13 +23,13 @@ func (e *Engine) CreateBridge(ctx context.Context, b *docker.Bridge) error {
 }
 
 // Bridges are the bridges of a cluster, ordered by name.
-func (e *Engine) Bridges(ctx context.Context, cluster string) ([]docker.Bridge, error) {
+func (e *Engine) Bridges(ctx context.Context, cluster string) ([]fabric.Bridge, error) {
 	if err := e.enter(ctx, "bridges"); err != nil {
 		return nil, err
 	}
 	defer e.mu.Unlock()
-	list := slices.DeleteFunc(slices.Collect(maps.Values(e.bridges)), func(b docker.Bridge) bool { return b.Cluster != cluster })
-	slices.SortFunc(list, func(a, b docker.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	list := slices.DeleteFunc(slices.Collect(maps.Values(e.bridges)), func(b fabric.Bridge) bool { return b.Cluster != cluster })
+	slices.SortFunc(list, func(a, b fabric.Bridge) int { return cmp.Compare(a.Name, b.Name) })
 	return list, nil
 }
 
@@ -43,7 +44,7 @@ func (e *Engine) RemoveBridge(ctx context.Context, id string) error {
 			return api.Errorf(api.CodeConflict, "bridge %s is in use", name)
 		}
 	}
-	maps.DeleteFunc(e.bridges, func(_ string, b docker.Bridge) bool { return b.ID == id })
+	maps.DeleteFunc(e.bridges, func(_ string, b fabric.Bridge) bool { return b.ID == id })
 	return nil
 }
 
@@ -51,7 +52,7 @@ func (e *Engine) RemoveBridge(ctx context.Context, id string) error {
 func (e *Engine) Prune() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	maps.DeleteFunc(e.bridges, func(name string, _ docker.Bridge) bool { return !e.used(name) })
+	maps.DeleteFunc(e.bridges, func(name string, _ fabric.Bridge) bool { return !e.used(name) })
 }
 
 func (e *Engine) used(name string) bool {

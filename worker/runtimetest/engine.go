@@ -18,6 +18,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
@@ -27,7 +28,7 @@ type Engine struct {
 	mu         sync.Mutex
 	host       string
 	containers map[string]*box          // by ID
-	bridges    map[string]docker.Bridge // by name
+	bridges    map[string]fabric.Bridge // by name
 	absent     map[string]error
 	pulled     map[string]int
 	auths      map[string]api.RegistryAuth // what an image was asked for with last
@@ -66,7 +67,7 @@ type watcher struct {
 // New makes an engine that has every image and takes no time.
 func New(host string) *Engine {
 	return &Engine{
-		host: host, containers: map[string]*box{}, bridges: map[string]docker.Bridge{}, absent: map[string]error{}, pulled: map[string]int{},
+		host: host, containers: map[string]*box{}, bridges: map[string]fabric.Bridge{}, absent: map[string]error{}, pulled: map[string]int{},
 		auths:    map[string]api.RegistryAuth{},
 		watchers: map[*watcher]struct{}{}, faults: map[string][]error{}, conns: make(chan net.Conn, 16),
 	}

@@ -90,7 +90,7 @@ func (n *Network) Prepare(ctx context.Context, task *api.Task, _ *api.ServiceSpe
 		if known == nil {
 			return out, api.Errorf(api.CodeUnavailable, "network %s is not known to this node", a.Network)
 		}
-		if err := n.engine.CreateBridge(ctx, &docker.Bridge{Cluster: n.cluster, Network: a.Network, Name: known.Name}); err != nil {
+		if err := n.engine.CreateBridge(ctx, &fabric.Bridge{Cluster: n.cluster, Network: a.Network, Name: known.Name}); err != nil {
 			return out, err
 		}
 		mac := fabric.MAC(a.Addrs[0])
