@@ -15,6 +15,10 @@ type Network struct {
 	Meta  Meta
 }
 
+// OptionMTU is the driver's option for the MTU of a network's interfaces: of an
+// overlay network, and of an engine's bridge.
+const OptionMTU = "com.docker.network.driver.mtu"
+
 // OptionVXLAN is the driver's option that asks for VXLAN identifiers, and
 // under which they are shown.
 const OptionVXLAN = "com.docker.network.driver.overlay.vxlanid_list"

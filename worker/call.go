@@ -197,8 +197,13 @@ func (r *runner) detach(t *task) {
 
 // stop waits as long as the container's grace period says, however long.
 func (r *runner) stop(t *task) {
-	c := *t.container
+	c, served := *t.container, t.attached != "" && t.status.State == api.TaskRunning
 	r.call(t, false, func(ctx context.Context) error {
+		if served {
+			if err := r.cfg.Network.Settle(ctx, t.id); err != nil {
+				r.log.Warn("connections that were under way may be reset", "task", t.id, "err", err)
+			}
+		}
 		return r.cfg.Engine.Stop(ctx, c.ID)
 	}, func(err error) {
 		switch {

@@ -26,6 +26,10 @@ type Network interface {
 	// Attach gives a container that has just started, or is found running, its
 	// balancers and names. To do it twice is to do it once.
 	Attach(ctx context.Context, task api.TaskID, pid int, networks []api.Attachment) error
+	// Settle is called when every balancer has let go of a task, before its
+	// container is told to stop. It waits for connections that were under way to
+	// be accepted, but not for long.
+	Settle(ctx context.Context, task api.TaskID) error
 	// Detach is told that the container has ended, or will never run. It does not
 	// wait, and is told of no task that Prepare or Attach is busy with.
 	Detach(task api.TaskID)
@@ -64,5 +68,6 @@ func (n *noNetwork) Prepare(_ context.Context, task *api.Task, _ *api.ServiceSpe
 }
 
 func (n *noNetwork) Attach(context.Context, api.TaskID, int, []api.Attachment) error { return nil }
+func (n *noNetwork) Settle(context.Context, api.TaskID) error                        { return nil }
 func (n *noNetwork) Detach(api.TaskID)                                               {}
 func (n *noNetwork) Close(context.Context) error                                     { return nil }

@@ -157,6 +157,30 @@ func TestTaskThatServesIsStoppedOnceNoBalancerHasIt(t *testing.T) {
 	}
 }
 
+// What was on its way when the last balancer let go is to be accepted before the
+// program hears that it must stop. That it cannot be seen holds up nobody.
+func TestConnectionsUnderWayAreAcceptedBeforeTheStop(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.start()
+		w.join("t1")
+		w.run("t2") // on no network
+		w.settle()
+		w.network.Fail("settle", errors.New("no such socket"))
+		w.want("t1", api.TaskShutdown)
+		w.want("t2", api.TaskShutdown)
+		synctest.Wait()
+		if got := w.network.Settled(); len(got) > 0 {
+			w.Errorf("%v settled while balancers still have it", got)
+		}
+		w.managers[0].cleared(w.store.index)
+		synctest.Wait()
+		if got := fmt.Sprint(w.network.Settled()); got != "[t1 running]" {
+			w.Errorf("settled %s, want t1 alone, which runs then", got)
+		}
+		w.expectContainers("[t1 exited t2 exited]")
+	})
+}
+
 func TestTaskThatNeverServedIsStoppedAtOnce(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		spec := w.spec()
@@ -169,6 +193,9 @@ func TestTaskThatNeverServedIsStoppedAtOnce(t *testing.T) {
 		w.want("t2", api.TaskShutdown)
 		synctest.Wait()
 		w.expectContainers("[t1 exited t2 exited]")
+		if got := w.network.Settled(); len(got) > 0 {
+			w.Errorf("%v settled, which never served", got)
+		}
 	})
 }
 

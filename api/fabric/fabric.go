@@ -95,7 +95,7 @@ type Endpoint struct {
 	ID       string // of the task, or of the attached container
 	Service  api.ServiceID
 	Node     api.NodeID
-	Name     string // web.1.<id>, or the container's
+	Name     string // web.1.<id>, or the container's; empty where it has none yet
 	Slot     int
 	Hostname string // the container's own, where it is known
 	Networks []api.Attachment

@@ -7,8 +7,6 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strings"
-	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
@@ -30,26 +28,10 @@ const (
 // all but the last say that there is more.
 func EncodeFabric(u *fabric.Update) []*Fabric {
 	p := packer{list: []*Fabric{{Index: u.Index, Full: u.Full}}}
-	for _, n := range u.Networks {
-		m := encodeNetwork(n)
-		f := p.room(proto.Size(m))
-		f.Networks = append(f.Networks, m)
-	}
-	for _, h := range u.Hosts {
-		m := encodeHost(h)
-		f := p.room(proto.Size(m))
-		f.Hosts = append(f.Hosts, m)
-	}
-	for _, s := range u.Services {
-		m := encodeService(s)
-		f := p.room(proto.Size(m))
-		f.Services = append(f.Services, m)
-	}
-	for _, e := range u.Endpoints {
-		m := encodeEndpoint(e)
-		f := p.room(proto.Size(m))
-		f.Endpoints = append(f.Endpoints, m)
-	}
+	pack(&p, u.Networks, encodeNetwork, func(f *Fabric, m *FabricNetwork) { f.Networks = append(f.Networks, m) })
+	pack(&p, u.Hosts, encodeHost, func(f *Fabric, m *FabricHost) { f.Hosts = append(f.Hosts, m) })
+	pack(&p, u.Services, encodeService, func(f *Fabric, m *FabricService) { f.Services = append(f.Services, m) })
+	pack(&p, u.Endpoints, encodeEndpoint, func(f *Fabric, m *FabricEndpoint) { f.Endpoints = append(f.Endpoints, m) })
 	for _, id := range u.Removed {
 		f := p.room(len(id))
 		f.Removed = append(f.Removed, id)
@@ -61,6 +43,14 @@ func EncodeFabric(u *fabric.Update) []*Fabric {
 type packer struct {
 	list []*Fabric
 	size int // of the last one
+}
+
+// pack encodes objects and puts each into a message that has room for it.
+func pack[T any, M proto.Message](p *packer, list []*T, encode func(*T) M, put func(*Fabric, M)) {
+	for _, v := range list {
+		m := encode(v)
+		put(p.room(proto.Size(m)), m)
+	}
 }
 
 // room is a message that has room for an object of that size.
@@ -246,7 +236,8 @@ func decodePort(m *FabricPort) (p fabric.Port, err error) {
 }
 
 func decodeEndpoint(m *FabricEndpoint) (*fabric.Endpoint, error) {
-	err := checkNamed(m.GetId(), m.GetName())
+	// A container may not have its name yet: the engine names those that the user does not.
+	err := checkNamed(m.GetId(), cmp.Or(m.GetName(), m.GetId()))
 	networks, nerr := decodeAttachments(m.GetNetworks())
 	aliases, aerr := decodeAliases(m.GetAliases())
 	err = cmp.Or(err, nerr, aerr)
@@ -306,7 +297,7 @@ func decodeAliases(list []*FabricAliases) (map[api.NetworkID][]string, error) {
 			return nil, errNoNetwork
 		}
 		for _, name := range m.GetNames() {
-			if err := checkName(name); err != nil {
+			if err := fabric.CheckName(name); err != nil {
 				return nil, within("alias on network", m.GetNetwork(), err)
 			}
 		}
@@ -327,21 +318,5 @@ func checkNamed(id, name string) error {
 	if id == "" {
 		return api.Errorf(api.CodeInvalid, "it has no ID")
 	}
-	return checkName(name)
-}
-
-// maxName is longer than any name that the API lets in.
-const maxName = 1 << 10
-
-// checkName refuses what cannot be a name of anything. What a good name is, is
-// decided where it comes in; a node that were stricter than the managers would
-// be left without a network for one name.
-func checkName(name string) error {
-	switch {
-	case name == "" || len(name) > maxName:
-		return api.Errorf(api.CodeInvalid, "a name of %d bytes: from 1 to %d are a name", len(name), maxName)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return api.Errorf(api.CodeInvalid, "name %q has characters that no name has", name)
-	}
-	return nil
+	return fabric.CheckName(name)
 }

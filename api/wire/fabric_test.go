@@ -53,6 +53,15 @@ func TestFabricComesBackAsItWas(t *testing.T) {
 	}
 }
 
+// A container that its user has not named is on its networks before the engine
+// names it.
+func TestAnEndpointMayHaveNoNameYet(t *testing.T) {
+	u := &fabric.Update{Index: 3, Endpoints: []*fabric.Endpoint{{ID: "c1", Node: "n1", Networks: on}}}
+	if got, err := wire.DecodeFabric(wire.EncodeFabric(u)); err != nil || !reflect.DeepEqual(got, u) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestALargeFabricTravelsInPieces(t *testing.T) {
 	u := &fabric.Update{Index: 9, Full: true}
 	for i := range 30_000 {

@@ -23,8 +23,9 @@ var (
 
 const (
 	updates    = 10
-	served     = 6   // replicas: their health checks are processes, and these are two cores
-	underLoad  = 500 // requests a second, each way
+	served     = 6                // replicas: their health checks are processes, and these are two cores
+	underLoad  = 500              // requests a second, each way
+	slow       = 15 * time.Second // two cores carry the cluster, its load and the updates
 	comeAndGo  = 2000
 	comeAtOnce = 100
 )
@@ -59,7 +60,7 @@ func (b *bench) rollout(ctx context.Context) error {
 		}
 		loads := map[line][]*cluster.Load{}
 		for _, kept := range []bool{true, false} { // half of the requests have a connection each
-			inside := load.Config{Rate: underLoad / 2, Clients: 25, KeepAlive: kept}
+			inside := load.Config{Rate: underLoad / 2, Clients: 25, KeepAlive: kept, Timeout: slow}
 			outside := inside
 			inside.URL, outside.URL = hall, door
 			loads[lineLostVIP] = append(loads[lineLostVIP], cluster.Keep(ctx, caller, inside))

@@ -13,7 +13,7 @@ import (
 )
 
 // goodbye is for what is being answered when the server is told to stop.
-const goodbye = 2 * time.Second
+const goodbye = 8 * time.Second // Docker waits ten
 
 func serve(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ExitOnError)

@@ -95,14 +95,7 @@ func newLab(t *testing.T) *lab {
 // swarmctl init.
 func ownLab(t *testing.T, subnet string, managers, workers int, init ...string) *lab {
 	t.Helper()
-	l := form(t, subnet, managers, workers, init...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			l.explain()
-		}
-		_ = l.Down()
-	})
-	l.t, l.ctx = t, t.Context()
+	l := form(t, subnet, managers, workers, init...).own(t)
 	l.w = l.Watch(t.Context())
 	return l
 }
@@ -115,7 +108,12 @@ func ownRack(t *testing.T, subnet string, hostCount int) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{Cluster: c, t: t, ctx: t.Context()}
+	return (&lab{Cluster: c}).own(t)
+}
+
+// own has the cluster end with the scenario.
+func (l *lab) own(t *testing.T) *lab {
+	l.t, l.ctx = t, t.Context()
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.explain()
@@ -233,9 +231,15 @@ func (l *lab) run(service string, n int, flags ...string) []cluster.Container {
 	if err != nil {
 		at = l.leader() // it has no follower
 	}
-	args := append([]string{"service", "create", "--quiet", "--detach", "--name", service, "--replicas", strconv.Itoa(n)}, flags...)
-	l.cli(at, append(args, cluster.Image)...)
+	l.create(at, service, append([]string{"--replicas", strconv.Itoa(n)}, flags...)...)
 	return l.count(service, n)
+}
+
+// create creates a service of the demo at a node.
+func (l *lab) create(at *cluster.Node, service string, flags ...string) {
+	l.t.Helper()
+	args := append([]string{"service", "create", "--quiet", "--detach", "--name", service}, flags...)
+	l.cli(at, append(args, cluster.Image)...)
 }
 
 // count waits until exactly n replicas run.

@@ -62,8 +62,7 @@ func (l *lab) removeNetworks(ctx context.Context) error {
 // everywhere runs a container of a service on every node.
 func (l *lab) everywhere(service string, flags ...string) map[*cluster.Node]cluster.Container {
 	l.t.Helper()
-	args := append([]string{"service", "create", "--quiet", "--detach", "--name", service, "--mode", "global"}, flags...)
-	l.cli(l.Nodes[0], append(args, cluster.Image)...)
+	l.create(l.Nodes[0], service, append([]string{"--mode", "global"}, flags...)...)
 	one := map[*cluster.Node]cluster.Container{}
 	for _, c := range l.count(service, len(l.Nodes)) {
 		one[c.Node] = c
@@ -105,6 +104,18 @@ func (l *lab) silent(from cluster.Place, url string) load.Result {
 		l.t.Errorf("%s answers from %s: %s", url, placeName(from), r)
 	}
 	return r
+}
+
+// answered waits until a question is answered at a URL, by whomever.
+func (l *lab) answered(from cluster.Place, url string) {
+	l.t.Helper()
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+		r, err := cluster.Ask(ctx, from, load.Config{URL: url, Requests: 1})
+		if err == nil && r.Failed > 0 {
+			err = fmt.Errorf("%s", r)
+		}
+		return err
+	}))
 }
 
 // reached waits until at a URL all of the containers answer and nobody else.

@@ -130,13 +130,7 @@ func TestNetPortsThatAreTaken(t *testing.T) {
 	squatter, err := n.Start("squatter", tools.Demo, "--listen", ":9090")
 	l.must(err)
 	defer squatter.Kill()
-	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
-		r, err := cluster.Ask(ctx, n, load.Config{URL: "http://127.0.0.1:9090", Requests: 1})
-		if err == nil && r.Failed > 0 {
-			err = fmt.Errorf("%s", r)
-		}
-		return err
-	}))
+	l.answered(n, "http://127.0.0.1:9090")
 	third := l.run("third", 2, "-p", "9090:8080")
 	l.reached(out, "http://"+hostPort(l.Nodes[0].Addr, 9090), third)
 	l.must(cluster.Eventually(l.ctx, agreed, func(context.Context) error {

@@ -104,6 +104,15 @@ func TestNetContainersOfUsersOnAttachableNetworks(t *testing.T) {
 	docker("rm", "-f", "guest")
 	l.resolves(web[0], "guest")
 	l.resolves(web[0], "again")
+
+	// One that the engine names is known by that name, and by its next one.
+	guest.ID = docker("run", "-d", "--network", "front", cluster.Image)
+	defer func() { _, _ = at.Run(l.ctx, "docker", "-H", "unix:///run/docker.sock", "rm", "-f", guest.ID) }()
+	l.reached(guest, url("web"), web)
+	l.resolves(web[0], strings.TrimPrefix(docker("inspect", "-f", "{{.Name}}", guest.ID), "/"), l.addr("front", guest))
+	docker("rename", guest.ID, "renamed")
+	l.resolves(web[0], "renamed", l.addr("front", guest))
+	docker("rm", "-f", guest.ID)
 }
 
 // Where a connection would go, step by step, and where it breaks.

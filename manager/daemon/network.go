@@ -102,6 +102,11 @@ func (n *nodeNetwork) Attach(ctx context.Context, task api.TaskID, pid int, netw
 	return n.agent.Attach(ctx, string(task), pid, networks)
 }
 
+// Settle implements worker.Network.
+func (n *nodeNetwork) Settle(ctx context.Context, task api.TaskID) error {
+	return n.agent.Settle(ctx, string(task))
+}
+
 // Detach implements worker.Network.
 func (n *nodeNetwork) Detach(task api.TaskID) { n.agent.Detach(string(task)) }
 

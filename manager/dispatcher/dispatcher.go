@@ -115,16 +115,27 @@ func (d *Dispatcher) fanOut(e *state.Event) {
 			d.nodeChanged(s)
 		}
 	}
+	d.fanOutTasks(e)
+	d.fanOutNodes(e)
+}
+
+// fanOutTasks tells each session of all of its tasks at once, so that what
+// happened at once is told in one message.
+func (d *Dispatcher) fanOutTasks(e *state.Event) {
+	touched := map[*session][]api.TaskID{}
 	for _, pair := range e.Tasks {
-		t := pair.After
-		if t == nil {
-			t = pair.Before
-		}
+		t := either(pair)
 		if s := d.sessions[t.NodeID]; s != nil && t.NodeID != "" {
-			s.mark(func(p *pending) { p.tasks[t.ID] = struct{}{} })
+			touched[s] = append(touched[s], t.ID)
 		}
 	}
-	d.fanOutNodes(e)
+	for s, ids := range touched {
+		s.mark(func(p *pending) {
+			for _, id := range ids {
+				p.tasks[id] = struct{}{}
+			}
+		})
+	}
 }
 
 // weave has the fabric follow an event. The sessions that get a task with it

@@ -57,6 +57,9 @@ func newDraining() draining {
 	}
 }
 
+// over reports whether all has been heard that there is to hear of the drains.
+func (w *draining) over() bool { return w.last() <= min(w.own.index, w.all.index) }
+
 // look has watchDrains look again.
 func (w *draining) look() {
 	select {
@@ -65,35 +68,42 @@ func (w *draining) look() {
 	}
 }
 
-// watchDrains adds up what was heard: once for all that came meanwhile.
+// watchDrains adds up what was heard: once for all that came meanwhile, and
+// again when those who did not answer have had their time.
 func (d *Dispatcher) watchDrains(ctx context.Context) {
+	var patience <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.drains.wake:
-			d.tally(time.Now())
+		case <-patience:
+		}
+		if patience = nil; !d.tally(time.Now()) {
+			patience = time.After(drainPatience)
 		}
 	}
 }
 
-func (d *Dispatcher) tally(now time.Time) {
+// tally reports whether the drains are over then.
+func (d *Dispatcher) tally(now time.Time) (over bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := &d.drains
-	if w.settle(now); w.last() <= w.all.index {
-		return
+	if w.settle(now); w.over() {
+		return true
 	}
 	own := w.least(d.view.Index(), d.nodesApplied(), now)
 	if w.lastUpTo(own) > w.own.index {
 		w.own.raise(own)
 	}
 	if w.term == nil {
-		return
+		return w.over()
 	}
 	if all := w.least(own, d.managersApplied(), now); w.lastUpTo(all) > w.all.index {
 		d.cleared(all)
 	}
+	return w.over()
 }
 
 // nodesApplied yields how far the nodes are that have their session here. One
@@ -188,7 +198,7 @@ func (d *Dispatcher) applied(s *session, index uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s.applied, s.spoke = max(s.applied, index), time.Now()
-	if d.drains.last() > d.drains.all.index {
+	if !d.drains.over() {
 		d.drains.look()
 	}
 }

@@ -175,16 +175,9 @@ func TestADrainGoesOnWithoutAnAnswer(t *testing.T) {
 		r.lead()
 		w, hung, lost := r.open("n1"), r.open("n2"), r.open("n3")
 		settled(w, hung, lost)
-		keep := func(d time.Duration) {
-			for range d / (500 * time.Millisecond) {
-				w.beat()
-				hung.beat()
-				time.Sleep(500 * time.Millisecond)
-			}
-		}
 		// One falls silent and is lost: nobody waits for it any more.
 		lost.applies(false)
-		keep(4 * time.Second)
+		beatFor(4*time.Second, w, hung)
 		if !lost.status().SessionLost {
 			t.Fatal("not lost")
 		}
@@ -199,11 +192,11 @@ func TestADrainGoesOnWithoutAnAnswer(t *testing.T) {
 		s.report("x2", api.TaskRunning)
 		s.desire("x1", api.TaskShutdown)
 		want := s.View().Index()
-		keep(drainPatience - 500*time.Millisecond)
+		beatFor(drainPatience-500*time.Millisecond, w, hung)
 		if got := w.clearedUpTo(); got >= want {
 			t.Errorf("one hangs: cleared up to %d at once", got)
 		}
-		keep(time.Second)
+		beatFor(time.Second, w, hung)
 		s.desire("x2", api.TaskShutdown)
 		if got, want := w.clearedUpTo(), s.View().Index(); got < want {
 			t.Errorf("one has hung for longer than its time: cleared up to %d, want %d", got, want)
@@ -339,19 +332,11 @@ func TestAManagerThatDoesNotAnswerHoldsNothingUpForLong(t *testing.T) {
 				settled(cl.workers...)
 				c.before(cl)
 				synctest.Wait()
-				beat := func(d time.Duration) {
-					for range d / (500 * time.Millisecond) {
-						for _, w := range cl.workers {
-							w.beat()
-						}
-						time.Sleep(500 * time.Millisecond)
-					}
-				}
 				stop := cl.stop("t1")
 				if got := cl.workers[0].clearedUpTo(); (got >= stop) != c.atOnce {
 					t.Errorf("cleared up to %d at once, the drain is at %d", got, stop)
 				}
-				beat(drainPatience + 500*time.Millisecond)
+				beatFor(drainPatience+500*time.Millisecond, cl.workers...)
 				stop = cl.stop("t3")
 				if got := cl.workers[2].clearedUpTo(); got < stop {
 					t.Errorf("cleared up to %d later, want %d", got, stop)
@@ -359,6 +344,33 @@ func TestAManagerThatDoesNotAnswerHoldsNothingUpForLong(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A manager with a node that hangs goes on answering for its others.
+func TestANodeThatHangsDoesNotSpeakForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serving("n1", "n2", "n3")
+		s.put(state.Op{PutNode: &api.Node{ID: "m2", ManagerAddr: "10.0.0.2:2377"}})
+		leader, r := newRig(t, s), newRigOf(t, s, "m2")
+		leader.lead() // has no nodes to wait for
+		r.follow(leader)
+		hung, well := r.open("n1"), r.open("n2")
+		settled(hung, well)
+
+		hung.applies(false)
+		s.desire("t1", api.TaskShutdown)
+		beatFor(drainPatience+500*time.Millisecond, hung, well)
+		well.applies(false)
+		s.desire("t2", api.TaskShutdown)
+		stop := s.View().Index()
+		if got := well.clearedUpTo(); got >= stop {
+			t.Errorf("cleared up to %d before a node that is well has applied %d", got, stop)
+		}
+		well.applies(true)
+		if got := well.clearedUpTo(); got < stop {
+			t.Errorf("cleared up to %d, want %d", got, stop)
+		}
+	})
 }
 
 func TestAManagerThatDoesNotLeadSaysSo(t *testing.T) {

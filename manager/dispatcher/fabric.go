@@ -16,9 +16,6 @@ import (
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
-// optionMTU is the driver's option for the MTU of a network.
-const optionMTU = "com.docker.network.driver.mtu"
-
 // fabricOf is the whole fabric as the state has it.
 func fabricOf(v *state.View) *fabric.Update {
 	known := fabric.NewSet()
@@ -158,7 +155,7 @@ func networkOf(n *api.Network) *fabric.Network {
 		f.Subnets = append(f.Subnets, fabric.Subnet{Prefix: prefix.Masked(), VXLAN: n.VXLAN[i]})
 	}
 	if d := n.Spec.DriverConfiguration; d != nil {
-		if mtu, err := strconv.ParseUint(d.Options[optionMTU], 10, 16); err == nil {
+		if mtu, err := strconv.ParseUint(d.Options[api.OptionMTU], 10, 16); err == nil {
 			f.MTU = int(mtu)
 		}
 	}

@@ -322,7 +322,8 @@ func (w *world) happenings() map[string]func(*rapid.T) {
 		},
 		"attach": func(t *rapid.T) {
 			w.anyNode(t, func(n *api.Node) {
-				c := &api.AttachedContainer{ID: w.name("c"), NodeID: n.ID, Name: "c"}
+				c := &api.AttachedContainer{ID: w.name("c"), NodeID: n.ID}
+				c.Name = rapid.SampledFrom([]string{"c", "", "a\nb", strings.Repeat("x", 2000)}).Draw(t, "name")
 				for _, id := range w.networks(t) {
 					c.Networks = append(c.Networks, api.Attachment{Network: api.NetworkID(id)})
 				}
@@ -464,5 +465,44 @@ func TestASlowNodeIsToldWhatIsSoNow(t *testing.T) {
 	}
 	if list := l.all(); list[0] == whole || len(list) != 1 {
 		t.Errorf("the whole is made anew too late: %d updates", len(list))
+	}
+}
+
+// A snapshot stands for changes that nobody was told of one by one: whoever
+// lacks it may lack the first of them.
+func TestASnapshotReachesNoFurtherThanWhatCameBefore(t *testing.T) {
+	s := networked("n1")
+	view, cursor := s.Follow()
+	l := newLoom(view)
+	follow := func(reset bool) {
+		e, ok := cursor.TryNext()
+		if !ok {
+			t.Fatal("no event")
+		}
+		e.Reset = reset
+		l.follow(e)
+	}
+	change := func() {
+		s.put(state.Op{PutService: onNetworks(fmt.Sprint("s", s.index), 0, "front")})
+	}
+	change()
+	follow(false)
+	at := l.set.Index
+	s.put(state.Op{PutCluster: &api.Cluster{ID: "c", Meta: s.View().Cluster().Meta}}) // nothing of the fabric
+	cursor.TryNext()
+	change()
+	follow(false)
+	if got := l.reaches(at, 99); got != at+1 {
+		t.Errorf("before a change at %d: up to %d", at+2, got)
+	}
+	at = l.set.Index
+	for range 3 {
+		change()
+		cursor.TryNext()
+	}
+	change()
+	follow(true)
+	if got := l.reaches(at, 99); got != at {
+		t.Errorf("before a snapshot up to %d: up to %d, want %d", l.set.Index, got, at)
 	}
 }

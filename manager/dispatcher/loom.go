@@ -39,7 +39,8 @@ type loom struct {
 // change is one change of the fabric. What it holds never changes.
 type change struct {
 	update *fabric.Update
-	drains bool // something is in no balancer any more that was
+	before uint64 // up to which index of the store there was no other change
+	drains bool   // something is in no balancer any more that was
 }
 
 // parcel is an update as it is sent. The messages are made, and encoded, once:
@@ -83,7 +84,10 @@ func (l *loom) follow(e *state.Event) *change {
 	if isEmpty(u) {
 		return nil
 	}
-	c := &change{update: u, drains: isDrain(l.set, u)}
+	c := &change{update: u, before: u.Index - 1, drains: isDrain(l.set, u)}
+	if e.Reset { // it stands for many
+		c.before = l.set.Index
+	}
 	l.set.Apply(u)
 	l.seq++
 	l.last = map[int]*parcel{}
@@ -144,7 +148,7 @@ func (l *loom) reaches(applied, now uint64) uint64 {
 			if i == 0 { // there may have been others before it
 				return applied
 			}
-			return c.update.Index - 1
+			return max(applied, c.before)
 		}
 	}
 	return applied

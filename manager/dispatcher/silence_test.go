@@ -15,8 +15,14 @@ import (
 // beatFor sends heartbeats for some time.
 func (w *worker) beatFor(d time.Duration) {
 	w.t.Helper()
+	beatFor(d, w)
+}
+
+func beatFor(d time.Duration, workers ...*worker) {
 	for range d / (500 * time.Millisecond) {
-		w.beat()
+		for _, w := range workers {
+			w.beat()
+		}
 		time.Sleep(500 * time.Millisecond)
 	}
 }

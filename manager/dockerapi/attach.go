@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/versions"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -26,6 +26,10 @@ import (
 const (
 	// givingBack bounds how long addresses are given back that were not needed.
 	givingBack = 10 * time.Second
+	// lingering is how long the engine may take for what it has been asked after
+	// the caller has gone. It would carry it out all the same: who hears no
+	// answer does not know whether the addresses are in use.
+	lingering = 30 * time.Second
 	// preparing bounds how long this node's part of a network is waited for.
 	preparing = 20 * time.Second
 	// bridgeAgain is how soon the engine is asked again that had no bridge.
@@ -105,8 +109,22 @@ func (a *API) giveBack(ctx context.Context, id string, before *attachmentRequest
 		err = a.askCluster(ctx, http.MethodPut, a.attachmentPath(id), before, nil)
 	}
 	if err != nil && api.CodeOf(err) != api.CodeNotFound {
-		a.cfg.Log.Warn("addresses are not given back yet", "container", id, "err", err) // the keeper does
+		a.cfg.Log.Warn("addresses are not given back yet", "container", id, "err", err)
+		a.keeper.lookAgain()
 	}
+}
+
+// outliving is a context that ends later than another one, by so much at most.
+func outliving(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(by):
+			cancel()
+		case <-out.Done():
+		}
+	})
+	return out, func() { stop(); cancel() }
 }
 
 // containerCreate makes a container in networks of the cluster, where the
@@ -128,7 +146,11 @@ func (a *API) containerCreate(w http.ResponseWriter, r *http.Request) error {
 		return a.toEngine(w, r)
 	}
 	id := a.cfg.NewID()
-	defer a.keeper.hold(id)()
+	release, err := a.keeper.hold(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	defer release()
 	placed, plan, err := a.place(r.Context(), id, want)
 	if err == nil {
 		body, err = c.rewrite(id, plan.under(refs), plan.DNS, a.oldWay(r))
@@ -137,16 +159,17 @@ func (a *API) containerCreate(w http.ResponseWriter, r *http.Request) error {
 		a.giveBack(r.Context(), id, nil)
 		return err
 	}
-	made := a.onBridges(r.Context(), &placed, func() *http.Request { return withBody(at(r, r.URL.Path), body) })
-	if made.status != http.StatusCreated {
-		a.giveBack(r.Context(), id, nil)
-		made.pass(w)
-		return nil
-	}
+	made := a.onBridges(r, &placed, r.URL.Path, body)
 	var answer container.CreateResponse
-	if json.Unmarshal(made.body.Bytes(), &answer) == nil {
+	switch {
+	case made.status == http.StatusCreated && json.Unmarshal(made.body.Bytes(), &answer) == nil:
 		a.keeper.learn(&placed)
-		a.keeper.settle(r.Context(), answer.ID)
+		release()
+		a.keeper.settle(r.Context(), answer.ID, id)
+	case made.refused():
+		a.giveBack(r.Context(), id, nil)
+	default: // it may have been made
+		a.keeper.lookAgain()
 	}
 	made.pass(w)
 	return nil
@@ -154,12 +177,15 @@ func (a *API) containerCreate(w http.ResponseWriter, r *http.Request) error {
 
 // onBridges has the engine answer a request that is about bridges which are
 // prepared. One may go in that moment: whoever was on it last has left, or
-// somebody prunes what nobody is on. It is made again then.
-func (a *API) onBridges(ctx context.Context, c *api.AttachedContainer, request func() *http.Request) *answer {
-	ctx, cancel := context.WithTimeout(ctx, preparing)
+// somebody prunes what nobody is on. It is made again then. The engine's answer
+// is waited for though the caller may have gone.
+func (a *API) onBridges(r *http.Request, c *api.AttachedContainer, path string, body []byte) *answer {
+	asking, end := outliving(r.Context(), lingering)
+	defer end()
+	ctx, cancel := context.WithTimeout(r.Context(), preparing)
 	defer cancel()
 	for {
-		told := kept(func(w http.ResponseWriter) { a.engine.ServeHTTP(w, request()) })
+		told := kept(func(w http.ResponseWriter) { a.engine.ServeHTTP(w, withBody(at(r, path).WithContext(asking), body)) })
 		if !told.noBridge() {
 			return told
 		}
@@ -172,6 +198,12 @@ func (a *API) onBridges(ctx context.Context, c *api.AttachedContainer, request f
 			return told
 		}
 	}
+}
+
+// refused is the engine's word that it has done nothing. An error of its own,
+// or none that was heard, leaves that open.
+func (k *answer) refused() bool {
+	return k.status >= http.StatusBadRequest && k.status < http.StatusInternalServerError
 }
 
 // noBridge is the engine's word that it has no such network.
@@ -198,15 +230,15 @@ func (a *API) containerStart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	request := func() *http.Request { return withBody(at(r, r.URL.Path), body) }
-	told := kept(func(w http.ResponseWriter) { a.engine.ServeHTTP(w, request()) })
+	told := kept(func(w http.ResponseWriter) { a.engine.ServeHTTP(w, withBody(at(r, r.URL.Path), body)) })
+	prepared := false
 	if told.noBridge() {
 		if c := a.attached(r.Context(), r.PathValue("id")); c != nil {
-			told = a.onBridges(r.Context(), c, request)
+			told, prepared = a.onBridges(r, c, r.URL.Path, body), true
 		}
 	}
-	if told.status == http.StatusNoContent && a.keeper.knowsAny() {
-		a.keeper.settle(r.Context(), r.PathValue("id"))
+	if prepared || told.status == http.StatusNoContent && a.keeper.knowsAny() {
+		a.keeper.settle(r.Context(), r.PathValue("id"), r.PathValue("id"))
 	}
 	told.pass(w)
 	return nil
@@ -264,23 +296,31 @@ func withBody(r *http.Request, body []byte) *http.Request {
 	return r
 }
 
+// connection is a request to connect a container, or to disconnect it.
+type connection struct {
+	Container      string
+	EndpointConfig map[string]json.RawMessage
+}
+
+// readConnection reads such a request, which can be read again, and looks its
+// container up.
+func (a *API) readConnection(w http.ResponseWriter, r *http.Request) (c connection, seen *seenContainer, err error) {
+	body, err := buffered(w, r)
+	if err == nil {
+		err = decode(body, &c)
+	}
+	if err == nil {
+		seen, err = a.inspectContainer(r.Context(), c.Container)
+	}
+	return c, seen, err
+}
+
 // networkConnect puts a container that exists on a network of the cluster.
 func (a *API) networkConnect(w http.ResponseWriter, r *http.Request, n *knownNetwork) error {
 	if a.cfg.Networks == nil {
 		return api.Errorf(api.CodeUnavailable, "network %s: this node's part of the cluster's networks is not there yet", n.Name)
 	}
-	var req struct {
-		Container      string
-		EndpointConfig map[string]json.RawMessage
-	}
-	body, err := buffered(w, r)
-	if err != nil {
-		return err
-	}
-	if err := decode(body, &req); err != nil {
-		return err
-	}
-	seen, err := a.inspectContainer(r.Context(), req.Container)
+	req, seen, err := a.readConnection(w, r)
 	if err != nil {
 		return err
 	}
@@ -288,12 +328,34 @@ func (a *API) networkConnect(w http.ResponseWriter, r *http.Request, n *knownNet
 	if err != nil {
 		return err
 	}
+	release, err := a.keeper.hold(r.Context(), seen.attachment)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if seen, err = a.inspectContainer(r.Context(), seen.ID); err != nil { // it may be on other networks than before it was held
+		return err
+	}
 	if err := mayConnect(seen, n); err != nil {
 		return err
 	}
+	done, err := a.connect(r, n, seen, asked, req.EndpointConfig)
+	release()
+	if done != nil && done.status != http.StatusOK && !done.refused() {
+		a.keeper.lookAgain() // it may have been connected
+	}
+	a.keeper.settle(r.Context(), seen.ID, seen.attachment)
+	if err != nil {
+		return err
+	}
+	done.pass(w)
+	return nil
+}
+
+// connect has a container that is held given its addresses and then connected.
+func (a *API) connect(r *http.Request, n *knownNetwork, seen *seenContainer, asked attachmentNetwork, endpoint map[string]json.RawMessage) (*answer, error) {
 	before := seen.request()
-	want := &attachmentRequest{Name: before.Name, Networks: append(before.Networks[:len(before.Networks):len(before.Networks)], asked)}
-	defer a.keeper.hold(seen.attachment)()
+	want := &attachmentRequest{Name: before.Name, Networks: append(slices.Clone(before.Networks), asked)}
 	placed, plan, err := a.place(r.Context(), seen.attachment, want)
 	bridge, ours := plan.under(map[string]string{"": n.ID})[""]
 	if err == nil && !ours {
@@ -301,19 +363,17 @@ func (a *API) networkConnect(w http.ResponseWriter, r *http.Request, n *knownNet
 	}
 	if err != nil {
 		a.giveBack(r.Context(), seen.attachment, before)
-		a.keeper.settle(r.Context(), seen.ID)
-		return err
+		return nil, err
 	}
-	body = raw(map[string]any{"Container": seen.ID, "EndpointConfig": bridge.endpoint(req.EndpointConfig)})
-	done := a.onBridges(r.Context(), &placed, func() *http.Request { return withBody(at(r, "/networks/"+bridge.Name+"/connect"), body) })
-	if done.status != http.StatusOK {
-		a.giveBack(r.Context(), seen.attachment, before)
-	} else {
+	body := raw(map[string]any{"Container": seen.ID, "EndpointConfig": bridge.endpoint(endpoint)})
+	done := a.onBridges(r, &placed, "/networks/"+bridge.Name+"/connect", body)
+	switch {
+	case done.status == http.StatusOK:
 		a.keeper.learn(&placed)
+	case done.refused():
+		a.giveBack(r.Context(), seen.attachment, before)
 	}
-	a.keeper.settle(r.Context(), seen.ID)
-	done.pass(w)
-	return nil
+	return done, nil
 }
 
 // mayConnect refuses what the engine would, before any address is given.
@@ -330,15 +390,7 @@ func mayConnect(c *seenContainer, n *knownNetwork) error {
 // networkDisconnect takes a container off a network of the cluster. The keeper
 // gives its address back; here it is only seen to before the caller hears of it.
 func (a *API) networkDisconnect(w http.ResponseWriter, r *http.Request, n *knownNetwork) error {
-	var req network.DisconnectOptions
-	body, err := buffered(w, r)
-	if err != nil {
-		return err
-	}
-	if err := decode(body, &req); err != nil {
-		return err
-	}
-	seen, err := a.inspectContainer(r.Context(), req.Container)
+	_, seen, err := a.readConnection(w, r)
 	if err != nil {
 		return err
 	}
@@ -354,11 +406,13 @@ func (a *API) networkDisconnect(w http.ResponseWriter, r *http.Request, n *known
 	if bridge == "" {
 		return api.Errorf(api.CodeForbidden, "container %s is not connected to network %s", seen.ID, n.Name)
 	}
+	asking, end := outliving(r.Context(), lingering)
+	defer end()
 	done := kept(func(w http.ResponseWriter) {
-		a.engine.ServeHTTP(w, withBody(at(r, "/networks/"+bridge+"/disconnect"), body))
+		a.engine.ServeHTTP(w, at(r, "/networks/"+bridge+"/disconnect").WithContext(asking))
 	})
-	if done.status == http.StatusOK {
-		a.keeper.settle(r.Context(), seen.ID)
+	if !done.refused() {
+		a.keeper.settle(r.Context(), seen.ID, seen.attachment)
 	}
 	done.pass(w)
 	return nil

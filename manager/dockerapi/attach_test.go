@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -40,6 +41,8 @@ type box struct {
 	calls      []string
 	listeners  []chan events.Message
 	seq        int
+	before     func(call string) // what a test does ahead of every request, or nil
+	lose       bool              // changes are made, and the answers lost
 }
 
 type boxed struct {
@@ -74,8 +77,15 @@ func (b *box) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.events(w, r)
 		return
 	}
+	if b.before != nil {
+		b.before(r.Method + " " + path)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.lose && r.Method == http.MethodPost {
+		w = httptest.NewRecorder()
+		defer panic(http.ErrAbortHandler)
+	}
 	w.Header().Set("Api-Version", b.version)
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -534,6 +544,7 @@ func TestAWorkersContainersAreInTheClustersNetworksToo(t *testing.T) {
 	n.store = lead.store
 	c := start(t, b, func(cfg *dockerapi.Config, c *cluster) {
 		cfg.Networks, cfg.ToManager = n, lead.api.ForNode("node1")
+		cfg.NewID = api.NewID // no two nodes make the same
 	})
 	c.node.role = dockerapi.Worker
 	lead.network("ov", network.CreateOptions{Driver: "overlay", Attachable: true})

@@ -20,41 +20,71 @@ import (
 // that they are gone. One goroutine does it, so that what is seen first is
 // told first.
 type attachKeeper struct {
-	api  *API
-	asks chan settleAsk
+	api   *API
+	asks  chan settleAsk
+	again chan struct{} // holds one, where everything is to be looked at
 
 	mu    sync.Mutex
-	held  map[string]int                    // attachments whose container is being made
+	held  map[string]*holding
 	known map[string]*api.AttachedContainer // as the cluster has them
 }
 
 type settleAsk struct {
-	container string
-	done      chan struct{}
+	container, attachment string
+	done                  chan struct{}
 }
 
 func newAttachKeeper(a *API) *attachKeeper {
-	return &attachKeeper{api: a, asks: make(chan settleAsk), held: map[string]int{}, known: map[string]*api.AttachedContainer{}}
+	return &attachKeeper{
+		api: a, asks: make(chan settleAsk), again: make(chan struct{}, 1),
+		held: map[string]*holding{}, known: map[string]*api.AttachedContainer{},
+	}
 }
 
-// hold keeps an attachment without a container until release is called.
-func (k *attachKeeper) hold(id string) (release func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.held[id]++
-	return func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.held[id]--; k.held[id] == 0 {
-			delete(k.held, id)
+// holding is an attachment in somebody's hands: a request that makes or connects
+// its container, or the keeper.
+type holding struct {
+	over   chan struct{} // closed when it is not
+	missed bool          // somebody wanted it meanwhile
+}
+
+// hold waits for whoever has an attachment in hand, and has the keeper leave it
+// alone until release, which may be called again and does nothing then.
+func (k *attachKeeper) hold(ctx context.Context, id string) (release func(), err error) {
+	for {
+		release, busy := k.tryHold(id)
+		if release != nil {
+			return release, nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, api.Errorf(api.CodeUnavailable, "container %s is just being connected to another network: %v", id, ctx.Err())
 		}
 	}
 }
 
-func (k *attachKeeper) isHeld(id string) bool {
+// tryHold returns without a release where the attachment is in other hands,
+// until busy is closed. Everything is looked at then: the keeper, which does
+// not wait, may have passed it over.
+func (k *attachKeeper) tryHold(id string) (release func(), busy <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.held[id] > 0
+	if h := k.held[id]; h != nil {
+		h.missed = true
+		return nil, h.over
+	}
+	h := &holding{over: make(chan struct{})}
+	k.held[id] = h
+	return sync.OnceFunc(func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.held, id)
+		close(h.over)
+		if h.missed {
+			k.lookAgain()
+		}
+	}), nil
 }
 
 func (k *attachKeeper) learn(c *api.AttachedContainer) {
@@ -86,7 +116,7 @@ func (k *attachKeeper) learnAll(list []*api.AttachedContainer) {
 		}
 	}
 	for _, c := range list {
-		if k.held[c.ID] == 0 {
+		if k.held[c.ID] == nil {
 			known[c.ID] = c
 		}
 	}
@@ -100,11 +130,11 @@ func (k *attachKeeper) forget(id string) {
 }
 
 // settle has a container looked at now, and returns when that is done. Who has
-// no time to wait goes on without.
-func (k *attachKeeper) settle(ctx context.Context, container string) {
+// no time to wait goes on without. attachment is what is given back if it is gone.
+func (k *attachKeeper) settle(ctx context.Context, container, attachment string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settling)
 	defer cancel()
-	ask := settleAsk{container, make(chan struct{})}
+	ask := settleAsk{container, attachment, make(chan struct{})}
 	select {
 	case k.asks <- ask:
 	case <-ctx.Done():
@@ -113,6 +143,15 @@ func (k *attachKeeper) settle(ctx context.Context, container string) {
 	select {
 	case <-ask.done:
 	case <-ctx.Done():
+	}
+}
+
+// lookAgain has everything looked at once more: nobody knows what has become
+// of a request.
+func (k *attachKeeper) lookAgain() {
+	select {
+	case k.again <- struct{}{}:
+	default:
 	}
 }
 
@@ -169,8 +208,10 @@ func (k *attachKeeper) follow(ctx context.Context) (followed bool, err error) {
 		case <-ctx.Done():
 			return true, ctx.Err()
 		case ask := <-k.asks:
-			err = k.settleNow(ctx, ask.container, ask.container)
+			err = k.settleNow(ctx, ask.container, ask.attachment)
 			close(ask.done)
+		case <-k.again:
+			err = k.reconcile(ctx)
 		case e, ok := <-happens:
 			if !ok {
 				return true, errors.New("the engine's events have ended")
@@ -264,9 +305,11 @@ func (k *attachKeeper) reconcile(ctx context.Context) error {
 // dropUnlessThere gives the addresses of a container back that the engine does
 // not have. One that is being made may have come since it was listed.
 func (k *attachKeeper) dropUnlessThere(ctx context.Context, id string) error {
-	if k.isHeld(id) {
+	release, _ := k.tryHold(id)
+	if release == nil {
 		return nil
 	}
+	defer release()
 	only, err := filters.ToJSON(filters.NewArgs(filters.Arg("label", labelAttachment+"="+id)))
 	if err != nil {
 		return err
@@ -275,7 +318,7 @@ func (k *attachKeeper) dropUnlessThere(ctx context.Context, id string) error {
 	if err := k.api.askEngine(ctx, "/containers/json?all=1&filters="+url.QueryEscape(only), &late); err != nil || len(late) > 0 {
 		return err
 	}
-	return k.gone(ctx, id)
+	return k.gone(ctx, "", id)
 }
 
 // listedContainer is a container in the engine's list.
@@ -299,16 +342,23 @@ func (c *listedContainer) on(bridges bridgeNames) bool {
 // settleNow makes the cluster and this node's networks agree with a container
 // as the engine has it now.
 func (k *attachKeeper) settleNow(ctx context.Context, container, attachment string) error {
+	release, _ := k.tryHold(attachment)
+	if release == nil {
+		return nil
+	}
+	defer release()
 	c, err := k.api.inspectContainer(ctx, container)
 	switch {
 	case errors.Is(err, api.ErrNotFound):
-		return k.gone(ctx, attachment)
+		return k.gone(ctx, container, attachment)
 	case err != nil:
 		return err
 	case c.task:
 		return nil
+	case c.attachment != attachment: // it was asked for by another name
+		return k.settleNow(ctx, c.ID, c.attachment)
 	case len(c.networks) == 0:
-		return k.gone(ctx, c.attachment)
+		return k.gone(ctx, c.ID, c.attachment)
 	}
 	known := k.of(c.attachment)
 	if !c.is(known) {
@@ -342,9 +392,10 @@ func (k *attachKeeper) tell(ctx context.Context, c *seenContainer) (*api.Attache
 	return nil, nil
 }
 
-// gone gives back what a container had.
-func (k *attachKeeper) gone(ctx context.Context, attachment string) error {
-	if k.of(attachment) == nil {
+// gone gives back what a container had. One that was made in networks of the
+// cluster may have had something that has not been heard of.
+func (k *attachKeeper) gone(ctx context.Context, container, attachment string) error {
+	if k.of(attachment) == nil && attachment == container {
 		return nil
 	}
 	k.api.cfg.Networks.Detach(attachment)

@@ -36,11 +36,7 @@ func projectConfig(c *api.Config) swarm.Config {
 }
 
 func (a *API) configInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	c, err := view.FindConfig(r.PathValue("id"))
+	_, c, err := found(a, r, (*state.View).FindConfig)
 	if err != nil {
 		return err
 	}
@@ -71,11 +67,7 @@ func (a *API) configUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &spec); err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	old, err := view.FindConfig(r.PathValue("id"))
+	_, old, err := found(a, r, (*state.View).FindConfig)
 	if err != nil {
 		return err
 	}
@@ -88,11 +80,7 @@ func (a *API) configUpdate(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) configDelete(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	c, err := view.FindConfig(r.PathValue("id"))
+	_, c, err := found(a, r, (*state.View).FindConfig)
 	if err != nil {
 		return err
 	}

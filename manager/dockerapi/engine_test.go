@@ -310,6 +310,15 @@ func TestEventsThatHaveBeen(t *testing.T) {
 	if got := c.get("/v1.41/events?since=20&until=10"); !strings.Contains(got, "`since` time (20) cannot be after `until` time (10)") {
 		t.Errorf("the wrong way round: %s", got)
 	}
+	if got := c.get("/v1.41/events?since=20&until=0"); !strings.Contains(got, "`since` time (20) cannot be after `until` time (0)") {
+		t.Errorf("until 1970: %s", got)
+	}
+	if got, _ := ask("", "0", filters.Arg("scope", "swarm")); len(got) != 0 { // at once: nothing was before 1970
+		t.Errorf("until 1970: %q", got)
+	}
+	if _, next := ask("0", "", notTasks...); next() != "container start " {
+		t.Error("since 1970 is not since the first event")
+	}
 	if got := c.get("/v1.41/events?since=yesterday"); !strings.Contains(got, "is not a time in seconds since 1970") {
 		t.Errorf("no time: %s", got)
 	}

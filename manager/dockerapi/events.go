@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,7 +34,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return api.Errorf(api.CodeInvalid, "%s", err)
 	}
-	asked, err := parseSpan(r)
+	asked, past, err := parseSpan(r)
 	if err != nil {
 		return err
 	}
@@ -44,10 +45,10 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	out.flush()
 	now := a.cfg.Now()
-	if asked.from != 0 || asked.to != 0 {
-		s.past(r.Context(), asked.before(now.UnixNano()), out)
+	if over := asked.before(now.UnixNano()); past && over.from <= over.to {
+		s.past(r.Context(), over, out)
 	}
-	if left := time.Unix(0, asked.to).Sub(now); asked.to == 0 {
+	if left := time.Unix(0, asked.to).Sub(now); asked.to == open {
 		s.live(r.Context(), now, out)
 	} else if left > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), left)
@@ -58,38 +59,40 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 }
 
 // span is a time from which and one to which events are asked for, in
-// nanoseconds since 1970; 0 is open.
+// nanoseconds since 1970.
 type span struct{ from, to int64 }
 
-func (s span) has(at int64) bool { return at >= s.from && (s.to == 0 || at <= s.to) }
+// open is the end of a span that has none. 0 is a time like any other.
+const open = math.MaxInt64
+
+func (s span) has(at int64) bool { return at >= s.from && at <= s.to }
 
 // before is the part of the span that is over at a time.
-func (s span) before(now int64) span {
-	if s.to == 0 || s.to > now {
-		s.to = now
-	}
-	return s
-}
+func (s span) before(now int64) span { return span{s.from, min(s.to, now)} }
 
-func parseSpan(r *http.Request) (s span, err error) {
-	q := r.URL.Query()
-	if s.from, err = parseEventTime("since", q.Get("since")); err != nil {
-		return s, err
+// parseSpan reads the span of a request, and whether it asks for what has been:
+// one that names no time asks for what comes.
+func parseSpan(r *http.Request) (s span, past bool, err error) {
+	since, until := r.URL.Query().Get("since"), r.URL.Query().Get("until")
+	s.to = open
+	if since != "" {
+		if s.from, err = parseEventTime("since", since); err != nil {
+			return s, false, err
+		}
 	}
-	if s.to, err = parseEventTime("until", q.Get("until")); err != nil {
-		return s, err
+	if until != "" {
+		if s.to, err = parseEventTime("until", until); err != nil {
+			return s, false, err
+		}
 	}
-	if s.to != 0 && s.to < s.from {
-		return s, api.Errorf(api.CodeInvalid, "`since` time (%s) cannot be after `until` time (%s)", q.Get("since"), q.Get("until"))
+	if s.to < s.from {
+		return s, false, api.Errorf(api.CodeInvalid, "`since` time (%s) cannot be after `until` time (%s)", since, until)
 	}
-	return s, nil
+	return s, since != "" || until != "", nil
 }
 
 // parseEventTime reads seconds since 1970, with up to nine digits of a fraction.
 func parseEventTime(name, value string) (int64, error) {
-	if value == "" {
-		return 0, nil
-	}
 	whole, fraction, _ := strings.Cut(value, ".")
 	sec, err := strconv.ParseInt(whole, 10, 64)
 	nsec, err2 := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
@@ -159,7 +162,7 @@ func (s *eventSource) live(ctx context.Context, from time.Time, out *eventWriter
 	var sources sync.WaitGroup
 	if s.wants("local") {
 		sources.Go(func() {
-			if s.engine(ctx, span{from: from.UnixNano()}, func(line []byte) { out.line(line) }) {
+			if s.engine(ctx, span{from.UnixNano(), open}, func(line []byte) { out.line(line) }) {
 				cancel() // the engine has gone: whoever listens connects again, as to the engine itself
 			}
 		})
@@ -175,7 +178,7 @@ func (s *eventSource) live(ctx context.Context, from time.Time, out *eventWriter
 // reports whether there was one: without, the cluster's events go on alone.
 func (s *eventSource) engine(ctx context.Context, in span, emit func(line []byte)) bool {
 	q := url.Values{"since": {formatEventTime(in.from)}}
-	if in.to != 0 {
+	if in.to != open {
 		q.Set("until", formatEventTime(in.to))
 	}
 	if f, err := filters.ToJSON(s.filter); err == nil && f != "" {

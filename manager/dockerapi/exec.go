@@ -39,11 +39,7 @@ const (
 // execTarget finds the container for a command. The caller names a task, a
 // place, or a service that runs one task alone.
 func (a *API) execTarget(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	t, err := execTask(view, r.PathValue("id"))
+	view, t, err := found(a, r, execTask)
 	if err != nil {
 		return err
 	}

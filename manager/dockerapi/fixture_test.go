@@ -58,8 +58,9 @@ func (n *fakeNode) Init(_ context.Context, r swarm.InitRequest) (api.NodeID, err
 // memStore is a store without Raft: what is proposed is applied at once.
 type memStore struct {
 	*state.State
-	mu    sync.Mutex
-	index uint64
+	mu     sync.Mutex
+	index  uint64
+	before func(*state.Op) error // what a test has against an operation, or nil
 }
 
 func (s *memStore) ReadView(context.Context) (*state.View, error) { return s.View(), nil }
@@ -67,6 +68,14 @@ func (s *memStore) ReadView(context.Context) (*state.View, error) { return s.Vie
 func (s *memStore) Propose(_ context.Context, cmd state.Command) (state.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i := range cmd.Ops {
+		if s.before == nil {
+			break
+		}
+		if err := s.before(&cmd.Ops[i]); err != nil {
+			return state.Result{}, err
+		}
+	}
 	s.index++
 	res := s.Apply(s.index, []state.Command{cmd})[0]
 	return res, res.Err()

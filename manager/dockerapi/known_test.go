@@ -140,7 +140,7 @@ func FuzzQuery(f *testing.F) {
 		_, since := queryTime(r, "since")
 		_, logs := parseLogQuery(r)
 		_, filter := parseFilters(r, "name")
-		_, span := parseSpan(r)
+		_, _, span := parseSpan(r)
 		for _, err := range []error{checkQuery(r), version, since, logs, filter, span} {
 			if err != nil && api.CodeOf(err) != api.CodeInvalid {
 				t.Errorf("%q: %v has code %s", query, err, api.CodeOf(err))

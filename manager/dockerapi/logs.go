@@ -30,11 +30,7 @@ func (a *API) serviceLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
@@ -48,11 +44,7 @@ func (a *API) taskLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	t, err := view.FindTask(r.PathValue("id"))
+	view, t, err := found(a, r, (*state.View).FindTask)
 	if err != nil {
 		return err
 	}

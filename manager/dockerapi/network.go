@@ -252,7 +252,6 @@ func checkNetwork(req *network.CreateRequest) error {
 }
 
 const (
-	optionMTU       = "com.docker.network.driver.mtu"
 	optionEncrypted = "encrypted"
 	// Every IPv6 node takes packets of 1280 bytes, every IPv4 one of 68; nothing
 	// larger than 65535 has room in an IP packet's length.
@@ -265,7 +264,7 @@ func checkOptions(req *network.CreateRequest) error {
 	if _, ok := req.Options[optionEncrypted]; ok {
 		return api.Errorf(api.CodeUnsupported, "network %q: not supported yet: option %s: what goes between hosts is not encrypted; use a network of the hosts that is, or leave the option out", req.Name, optionEncrypted)
 	}
-	text, ok := req.Options[optionMTU]
+	text, ok := req.Options[api.OptionMTU]
 	if !ok {
 		return nil
 	}
@@ -274,17 +273,13 @@ func checkOptions(req *network.CreateRequest) error {
 		least = minMTU6
 	}
 	if mtu, err := strconv.Atoi(text); err != nil || mtu < least || mtu > maxMTU {
-		return api.Errorf(api.CodeInvalid, "network %q: invalid MTU %q: give a number from %d to %d, or leave out %s for what the hosts' own network leaves room for", req.Name, text, least, maxMTU, optionMTU)
+		return api.Errorf(api.CodeInvalid, "network %q: invalid MTU %q: give a number from %d to %d, or leave out %s for what the hosts' own network leaves room for", req.Name, text, least, maxMTU, api.OptionMTU)
 	}
 	return nil
 }
 
 func (a *API) networkDelete(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNetwork(r.PathValue("id"))
+	_, n, err := found(a, r, (*state.View).FindNetwork)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -109,6 +110,35 @@ func (c *cluster) networks(args ...filters.KeyValuePair) string {
 		names = append(names, n.Name)
 	}
 	return strings.Join(names, " ")
+}
+
+// What a host routes elsewhere is given to no network, and refused to whoever asks for it.
+func TestNoNetworkGetsWhatAHostRoutes(t *testing.T) {
+	c := start(t, nil)
+	for id, routes := range map[api.NodeID][]string{"node1": {"10.0.0.0/23"}, "node2": {"192.168.0.0/16", "fd00:1::/32"}} {
+		n := &api.Node{ID: id, Description: api.NodeDescription{Hostname: "host-of-" + string(id)}}
+		for _, r := range routes {
+			n.Routes = append(n.Routes, netip.MustParsePrefix(r))
+		}
+		c.apply(state.Op{PutNode: n})
+	}
+	c.network("free", overlay())
+	if got := c.store.View().NetworkByName("free").IPAM.Configs[0].Subnet; got != "10.0.2.0/24" {
+		t.Errorf("a network that leaves its subnet to the cluster has %s", got)
+	}
+	for subnet, want := range map[string]string{
+		"192.168.5.0/24": "network taken: its subnet 192.168.5.0/24 overlaps with 192.168.0.0/16, which node host-of-node2 routes elsewhere: give another subnet, or leave it out",
+		"10.0.0.0/8":     "network taken: its subnet 10.0.0.0/8 overlaps with 10.0.0.0/23, which node host-of-node1 routes elsewhere: give another subnet, or leave it out",
+	} {
+		_, err := c.docker.NetworkCreate(t.Context(), "taken", network.CreateOptions{Driver: "overlay", IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}}})
+		wantError(t, err, errdefs.IsPermissionDenied, want)
+	}
+	six := true
+	_, err := c.docker.NetworkCreate(t.Context(), "taken", network.CreateOptions{Driver: "overlay", EnableIPv6: &six, IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: "fd00:1:2::/64"}}}})
+	wantError(t, err, errdefs.IsPermissionDenied, "network taken: its subnet fd00:1:2::/64 overlaps with fd00:1::/32, which node host-of-node2 routes elsewhere: give another subnet, or leave it out")
+	if got := c.store.View().NetworkByName("taken"); got != nil {
+		t.Errorf("a network that was refused is there: %+v", got)
+	}
 }
 
 func TestNetworksOfTheHostAndOfTheClusterAreOneList(t *testing.T) {

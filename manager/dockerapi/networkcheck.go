@@ -15,11 +15,7 @@ import (
 // networkCheck has every node of a network send packets of the full size to
 // every other one.
 func (a *API) networkCheck(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNetwork(r.PathValue("id"))
+	view, n, err := found(a, r, (*state.View).FindNetwork)
 	if err != nil {
 		return err
 	}

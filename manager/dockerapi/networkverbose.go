@@ -16,11 +16,7 @@ import (
 // clusterNetworkInspect answers what the cluster knows of one of its networks: which
 // nodes have it and, where that is asked for, who is on it.
 func (a *API) clusterNetworkInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNetwork(r.PathValue("id"))
+	view, n, err := found(a, r, (*state.View).FindNetwork)
 	if err != nil {
 		return err
 	}

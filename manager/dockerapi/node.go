@@ -37,11 +37,7 @@ func (a *API) nodeList(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) nodeInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNode(r.PathValue("id"))
+	_, n, err := found(a, r, (*state.View).FindNode)
 	if err != nil {
 		return err
 	}
@@ -60,11 +56,7 @@ func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := checkNodeSpec(&spec); err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	old, err := view.FindNode(r.PathValue("id"))
+	view, old, err := found(a, r, (*state.View).FindNode)
 	if err != nil {
 		return err
 	}
@@ -118,11 +110,7 @@ func checkAvailability(v swarm.NodeAvailability, mayBeEmpty bool) error {
 }
 
 func (a *API) nodeDelete(_ http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	n, err := view.FindNode(r.PathValue("id"))
+	_, n, err := found(a, r, (*state.View).FindNode)
 	if err != nil {
 		return err
 	}

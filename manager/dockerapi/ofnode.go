@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -84,11 +85,12 @@ func (a *API) askNode(ctx context.Context, node api.NodeID, path string, body, a
 		return err
 	}
 	defer res.Body.Close() //nolint:errcheck // read to its end
-	if res.StatusCode == http.StatusOK {
-		return json.NewDecoder(res.Body).Decode(answer)
-	}
 	var said struct{ Message string }
-	if json.NewDecoder(res.Body).Decode(&said) != nil || said.Message == "" || res.StatusCode == http.StatusNotFound {
+	told := json.NewDecoder(io.LimitReader(res.Body, maxBody)) // a node is not trusted with a manager's memory
+	if res.StatusCode == http.StatusOK {
+		return told.Decode(answer)
+	}
+	if told.Decode(&said) != nil || said.Message == "" || res.StatusCode == http.StatusNotFound {
 		return errors.New("it runs a version of swarmctl that cannot be asked this")
 	}
 	return errors.New(said.Message)

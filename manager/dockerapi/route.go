@@ -316,6 +316,14 @@ func (a *API) told(h handler) handler {
 // acknowledged before it.
 func (a *API) read(r *http.Request) (*state.View, error) { return a.cfg.Store.ReadView(r.Context()) }
 
+// found reads the state and finds in it what the request is about.
+func found[T any](a *API, r *http.Request, find func(view *state.View, ref string) (T, error)) (view *state.View, it T, err error) {
+	if view, err = a.read(r); err == nil {
+		it, err = find(view, r.PathValue("id"))
+	}
+	return view, it, err
+}
+
 // propose commits operations, all or none.
 func (a *API) propose(r *http.Request, ops ...state.Op) error {
 	res, err := a.cfg.Store.Propose(r.Context(), state.Command{At: a.cfg.Now(), Ops: ops})

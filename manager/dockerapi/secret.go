@@ -52,11 +52,7 @@ func projectSecret(s *api.Secret) swarm.Secret {
 }
 
 func (a *API) secretInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindSecret(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindSecret)
 	if err != nil {
 		return err
 	}
@@ -109,11 +105,7 @@ func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &spec); err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	old, err := view.FindSecret(r.PathValue("id"))
+	_, old, err := found(a, r, (*state.View).FindSecret)
 	if err != nil {
 		return err
 	}
@@ -128,11 +120,7 @@ func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
 var errLabelsOnly = api.Errorf(api.CodeInvalid, "only updates to Labels are allowed")
 
 func (a *API) secretDelete(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindSecret(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindSecret)
 	if err != nil {
 		return err
 	}

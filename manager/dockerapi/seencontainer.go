@@ -66,6 +66,9 @@ func (a *API) inspectContainer(ctx context.Context, ref string) (*seenContainer,
 			Networks map[string]*network.EndpointSettings
 		}
 	}
+	if ref == "" {
+		return nil, api.Errorf(api.CodeInvalid, "the request names no container: give its name or ID")
+	}
 	if err := a.askEngine(ctx, "/containers/"+url.PathEscape(ref)+"/json", &seen); err != nil {
 		return nil, err
 	}

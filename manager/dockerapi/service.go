@@ -54,11 +54,7 @@ func (a *API) serviceInspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return api.Errorf(api.CodeInvalid, "invalid value for insertDefaults: %s: %v", r.URL.Query().Get("insertDefaults"), err)
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	view, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
@@ -134,11 +130,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	old, err := view.FindService(r.PathValue("id"))
+	view, old, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
@@ -190,11 +182,7 @@ func checkNetworksExist(view *state.View, spec *api.ServiceSpec) error {
 }
 
 func (a *API) serviceDelete(_ http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}

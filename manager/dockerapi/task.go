@@ -114,11 +114,7 @@ func matchTask(view *state.View, f filters.Args, t *api.Task) bool {
 }
 
 func (a *API) taskInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	t, err := view.FindTask(r.PathValue("id"))
+	view, t, err := found(a, r, (*state.View).FindTask)
 	if err != nil {
 		return err
 	}

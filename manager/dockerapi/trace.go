@@ -18,11 +18,7 @@ import (
 // serviceTrace says step by step how a connection to a service goes, and where
 // it breaks: what the cluster has decided first, then what the node has of it.
 func (a *API) serviceTrace(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	view, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
@@ -198,16 +194,16 @@ func (t *trace) ask(n *api.Network, serving []*api.Task, published []string) {
 	q := api.TraceRequest{Network: n.ID, Service: t.service.ID, Published: published}
 	for _, task := range serving {
 		node := t.view.Node(task.NodeID)
-		at := fabric.In(node.Gateways, n.ID)
-		same := func(g api.ProbeTarget) bool { return g.Node == node.Hostname() }
-		if node.ID == t.node.ID || slices.ContainsFunc(q.Gateways, same) {
+		if node.ID == t.node.ID {
 			continue
 		}
-		if at == nil || len(at.Addrs) == 0 {
+		if at := fabric.In(node.Gateways, n.ID); at == nil || len(at.Addrs) == 0 {
 			t.step(node, "network", false, "node %s runs a task and has no address in network %s", node.Hostname(), n.Spec.Name)
 			continue
 		}
-		q.Gateways = append(q.Gateways, targetOf(n.ID, node))
+		if to := targetOf(n.ID, node); !slices.Contains(q.Gateways, to) {
+			q.Gateways = append(q.Gateways, to)
+		}
 	}
 	t.looks = append(t.looks, q)
 }

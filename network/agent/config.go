@@ -59,6 +59,9 @@ type Balance interface {
 	Apply(set *fabric.Set, suspect func(api.NodeID) bool) error
 	Attach(id string, pid int, networks []api.Attachment) error
 	Detach(id string)
+	// Settle returns when a container that is out of all balancers has accepted
+	// the connections that were under way, or has had its time.
+	Settle(ctx context.Context, id string) error
 	Restore() error
 	// Watch calls changed when others may have changed something of it.
 	Watch(ctx context.Context, changed func()) error

@@ -251,6 +251,9 @@ func (b *balanceFake) Apply(set *fabric.Set, suspect func(api.NodeID) bool) erro
 func (b *balanceFake) Attach(id string, pid int, _ []api.Attachment) error {
 	return b.w.do("balance", fmt.Sprintf("attach %s %d", id, pid))
 }
+func (b *balanceFake) Settle(_ context.Context, id string) error {
+	return b.w.do("balance", "settle "+id)
+}
 func (b *balanceFake) Detach(id string) { _ = b.w.do("balance", "detach "+id) }
 func (b *balanceFake) Restore() error   { return b.w.do("balance", "restore") }
 func (b *balanceFake) Watch(ctx context.Context, changed func()) error {

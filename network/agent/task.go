@@ -222,6 +222,16 @@ func (a *Agent) takeEarly() map[string]int {
 	return early
 }
 
+// Settle is called when a container is out of the balancers of all nodes, before
+// it is told to stop: it returns when the container has accepted the connections
+// that were under way, or has had its time.
+func (a *Agent) Settle(ctx context.Context, id string) error {
+	if b := a.cfg.Parts.Balance; b != nil {
+		return b.Settle(ctx, id)
+	}
+	return nil
+}
+
 // Detach says that a container has ended or was never made.
 func (a *Agent) Detach(id string) {
 	a.mu.Lock()

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"iter"
 	"net/netip"
 	"slices"
@@ -88,10 +89,14 @@ func (p Pool) fill(n *api.Network, taken []netip.Prefix) error {
 			return err
 		}
 	}
-	if n.Spec.IPv6Enabled && !has6 {
-		return add(unique(n.ID, taken))
+	if !n.Spec.IPv6Enabled || has6 {
+		return nil
 	}
-	return nil
+	subnet, ok := unique(n.ID, taken)
+	if !ok {
+		return api.Errorf(api.CodeUnavailable, "no IPv6 address space is left for network %s: what is taken covers nearly all of fd00::/8: give a subnet with --subnet", n.Spec.Name)
+	}
+	return add(subnet)
 }
 
 func families(n *api.Network) (has4, has6 bool) {
@@ -103,20 +108,44 @@ func families(n *api.Network) (has4, has6 bool) {
 	return has4, has6
 }
 
+// uniqueTries is how many subnets unique looks at: the second is as good as
+// never needed, unless somebody has taken a great part of all.
+const uniqueTries = 64
+
 // unique is an IPv6 subnet that nobody else in the world is likely to have: a
 // unique local one (RFC 4193) whose global and subnet IDs come from the
 // network's, which is random.
-func unique(id api.NetworkID, taken []netip.Prefix) netip.Prefix {
+func unique(id api.NetworkID, taken []netip.Prefix) (subnet netip.Prefix, ok bool) {
 	const local, bits = 0xfd, 64
-	for again := byte(0); ; again++ {
+	for again := range byte(uniqueTries) {
 		digest := sha256.Sum256(append([]byte(id), again))
 		a := [16]byte{local}
 		copy(a[1:bits/8], digest[:])
-		subnet := netip.PrefixFrom(netip.AddrFrom16(a), bits)
+		subnet = netip.PrefixFrom(netip.AddrFrom16(a), bits)
 		if !slices.ContainsFunc(taken, subnet.Overlaps) {
-			return subnet
+			return subnet, true
 		}
 	}
+	return subnet, false
+}
+
+// nobodys are the ranges whose addresses no host can have.
+var nobodys = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// checkHosts refuses ranges that reach into those that are no host's.
+func checkHosts(p netip.Prefix) error {
+	i := slices.IndexFunc(nobodys, p.Overlaps)
+	if i < 0 {
+		return nil
+	}
+	private := "10.0.0.0/8"
+	if p.Addr().Is6() {
+		private = "fd00::/8"
+	}
+	return api.Errorf(api.CodeInvalid, "no host can have the addresses %s of %s: use a private range, as in %s", nobodys[i], p, private)
 }
 
 // complete checks one subnet and gives it a gateway where it has none.
@@ -131,6 +160,9 @@ func complete(c swarm.IPAMConfig) (swarm.IPAMConfig, error) {
 		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s is IPv4 in the clothes of IPv6: give it as IPv4", c.Subnet)
 	case subnet.Bits() > subnet.Addr().BitLen()-2:
 		return c, api.Errorf(api.CodeInvalid, "ipam configuration: subnet %s has no room for a gateway and a container: use /%d or larger", c.Subnet, subnet.Addr().BitLen()-2)
+	}
+	if err := checkHosts(subnet); err != nil {
+		return c, fmt.Errorf("ipam configuration: %w", err)
 	}
 	subnet = subnet.Masked()
 	c.Subnet = subnet.String()

@@ -143,6 +143,10 @@ func TestWhatIsAskedFor(t *testing.T) {
 		{"10.9.0.0/31", "", `ipam configuration: subnet 10.9.0.0/31 has no room for a gateway and a container: use /30 or larger`},
 		{"fd00::/64", "", `network  has an IPv6 subnet, and IPv6 is not enabled: give --ipv6 too`},
 		{"fd00::/127", "", `ipam configuration: subnet fd00::/127 has no room for a gateway and a container: use /126 or larger`},
+		{"224.1.0.0/24", "", `ipam configuration: no host can have the addresses 224.0.0.0/4 of 224.1.0.0/24: use a private range, as in 10.0.0.0/8`},
+		{"128.0.0.0/1", "", `ipam configuration: no host can have the addresses 224.0.0.0/4 of 128.0.0.0/1: use a private range, as in 10.0.0.0/8`},
+		{"127.0.0.0/16", "", `ipam configuration: no host can have the addresses 127.0.0.0/8 of 127.0.0.0/16: use a private range, as in 10.0.0.0/8`},
+		{"ff02::/64", "", `ipam configuration: no host can have the addresses ff00::/8 of ff02::/64: use a private range, as in fd00::/8`},
 		{"::ffff:10.9.0.0/120", "", `ipam configuration: subnet ::ffff:10.9.0.0/120 is IPv4 in the clothes of IPv6: give it as IPv4`},
 		{"", "x", `invalid vxlan id value "x" passed: give a number from 1 to 16777215`},
 		{"", "16777216", `invalid vxlan id value "16777216" passed: give a number from 1 to 16777215`},
@@ -278,5 +282,15 @@ func TestANetworkWithIPv6HasBothFamilies(t *testing.T) {
 	}
 	if c := own("n1", a); c.Overlaps(a) {
 		t.Errorf("%s is taken and was given again", c)
+	}
+}
+
+// Whoever has taken all unique local addresses leaves none to choose from.
+func TestNoIPv6SubnetIsLeft(t *testing.T) {
+	n := &api.Network{ID: "n1"}
+	n.Spec.Name, n.Spec.IPv6Enabled = "ov", true
+	err := pool(t, "10.0.0.0/8", 24).Allot(n, ipam.Taken{Subnets: []netip.Prefix{netip.MustParsePrefix("fc00::/7")}})
+	if want := "no IPv6 address space is left for network ov: what is taken covers nearly all of fd00::/8: give a subnet with --subnet"; !errors.Is(err, api.ErrUnavailable) || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -35,6 +36,9 @@ func NewPool(ranges []string, bits uint32) (Pool, error) {
 			return p, api.Errorf(api.CodeInvalid, "invalid base pool %s: give IPv4 addresses in CIDR notation, as in 10.0.0.0/8", text)
 		case r.Bits() > p.bits:
 			return p, api.Errorf(api.CodeInvalid, "invalid CIDR: %q. Subnet size is too small for pool: %d: give a larger pool or a longer mask", text, bits)
+		}
+		if err := checkHosts(r); err != nil {
+			return p, fmt.Errorf("invalid base pool: %w", err)
 		}
 		p.ranges = append(p.ranges, r.Masked())
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -66,7 +67,7 @@ func checkTasks(t fataler, v *View, hold func(string, []api.Attachment)) {
 func checkNodes(t fataler, v *View, hold func(string, []api.Attachment)) {
 	numbers := map[uint32]bool{}
 	for n := range v.Nodes() {
-		if n.Number == 0 || numbers[n.Number] || v.NodeByNumber(n.Number) != n {
+		if n.Number == 0 || numbers[n.Number] {
 			t.Fatal("node", n.ID, "has number", n.Number)
 		}
 		numbers[n.Number] = true
@@ -436,6 +437,7 @@ func TestSpans(t *testing.T) {
 		{"10.0.1.7/24", "", "", "10.0.1.1-10.0.1.254 254"},
 		{"fd00::/120", "", "fd00::1", "fd00::1-fd00::ff 254"},
 		{"fd00::/64", "", "", "fd00::1-fd00::ffff:ffff:ffff:ffff 9223372036854775807"},
+		{"fd00::/64", "", "fd00::1", "fd00::1-fd00::ffff:ffff:ffff:ffff 9223372036854775807"},
 		{"10.0.1.0/30", "", "10.0.1.1", "10.0.1.1-10.0.1.2 1"},
 		{"10.0.1.0/31", "", "", "10.0.1.1-10.0.1.0 0"},
 		{"255.255.255.255/32", "", "", "invalid IP-255.255.255.254 0"},
@@ -447,13 +449,82 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// Attached containers survive the log and a snapshot.
-func TestAttachedContainersSurviveASnapshot(t *testing.T) {
+// withOpenNetwork has a network that single containers may be on too.
+func withOpenNetwork(t *testing.T, subnets ...string) *State {
 	s := withNetwork(t, "10.0.1.0/24")
 	open := &api.Network{ID: "open", VXLAN: []uint32{7}}
 	open.Spec.Name, open.Spec.Attachable = "open", true
-	open.IPAM.Configs = []swarm.IPAMConfig{{Subnet: "10.0.2.0/24"}}
+	for _, subnet := range subnets {
+		open.IPAM.Configs = append(open.IPAM.Configs, swarm.IPAMConfig{Subnet: subnet})
+	}
 	mustApply(t, s, 2, Op{CreateNetwork: open})
+	return s
+}
+
+// Nodes refuse a fabric with a name in it that is none, and take away what is
+// gone by its ID, whatever it was: a container must not spoil that.
+func TestAContainerCannotSpoilTheFabric(t *testing.T) {
+	s := withOpenNetwork(t, "10.0.2.0/24", "fd00::/64")
+	create, assign := startTasks(0, 1)
+	mustApply(t, s, 3, create, assign)
+	put := func(id, name, addr string) Result {
+		c := &api.AttachedContainer{ID: id, NodeID: "n1", Name: name, Networks: []api.Attachment{{Network: "open"}}}
+		if addr != "" {
+			c.Networks[0].Addrs = []netip.Addr{netip.MustParseAddr(addr)}
+		}
+		return s.Apply(s.View().Index()+1, []Command{{At: t0, Ops: []Op{{PutAttached: c}}}})[0]
+	}
+	var task api.TaskID
+	for t := range s.View().Tasks() {
+		task = t.ID
+	}
+	for name, r := range map[string]Result{
+		"a long name":          put("c1", strings.Repeat("x", 2000), ""),
+		"a name with a break":  put("c1", "a\nb", ""),
+		"no ID":                put("", "box", ""),
+		"a task's ID":          put(string(task), "box", ""),
+		"a service's ID":       put("svc", "box", ""),
+		"a node's ID":          put("n1", "box", ""),
+		"a network's ID":       put("open", "box", ""),
+		"a host's own address": put("c1", "box", "fd00::5%eth0"),
+	} {
+		if r.Err() == nil {
+			t.Error(name, "is let in")
+		}
+	}
+	if err := put("c1", "", "").Err(); err != nil {
+		t.Error("one that the engine is to name:", err)
+	}
+	checkAddresses(t, s.View())
+}
+
+// A container that asks for one of the addresses that it has keeps them all.
+func TestAContainerKeepsItsAddresses(t *testing.T) {
+	s := withOpenNetwork(t, "10.0.2.0/24", "fd00::/64")
+	put := func(addrs ...netip.Addr) []netip.Addr {
+		c := &api.AttachedContainer{ID: "c", NodeID: "n1", Name: "box", Networks: []api.Attachment{{Network: "open", Addrs: addrs}}}
+		if old := s.View().Attached("c"); old != nil {
+			c.Meta = old.Meta
+		}
+		mustApply(t, s, s.View().Index()+1, Op{PutAttached: c})
+		return s.View().Attached("c").Networks[0].Addrs
+	}
+	had := put()
+	for _, asked := range [][]netip.Addr{nil, had[:1], had[1:], had} {
+		if got := put(asked...); !slices.Equal(got, had) {
+			t.Errorf("asked for %v, has %v, had %v", asked, got, had)
+		}
+	}
+	other := netip.MustParseAddr("10.0.2.77")
+	if got := put(other); got[0] != other || len(got) != 2 {
+		t.Errorf("asked for %s, has %v", other, got)
+	}
+	checkAddresses(t, s.View())
+}
+
+// Attached containers survive the log and a snapshot.
+func TestAttachedContainersSurviveASnapshot(t *testing.T) {
+	s := withOpenNetwork(t, "10.0.2.0/24")
 	c := &api.AttachedContainer{ID: "c", NodeID: "n1", Name: "box", Aliases: map[api.NetworkID][]string{"open": {"db"}}, Networks: []api.Attachment{{Network: "open"}}}
 	data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutAttached: c}}}})
 	if err != nil {

@@ -80,7 +80,7 @@ func (v *View) TaskNetworks(spec *api.ServiceSpec) []api.NetworkID {
 			}
 		}
 	}
-	if !Publishes(spec) {
+	if !publishes(spec) {
 		return list
 	}
 	if n := v.Ingress(); n != nil {
@@ -89,8 +89,8 @@ func (v *View) TaskNetworks(spec *api.ServiceSpec) []api.NetworkID {
 	return list
 }
 
-// Publishes reports whether a service publishes a port on every node.
-func Publishes(spec *api.ServiceSpec) bool {
+// publishes reports whether a service publishes a port on every node.
+func publishes(spec *api.ServiceSpec) bool {
 	return spec.EndpointSpec != nil && slices.ContainsFunc(spec.EndpointSpec.Ports, isIngress)
 }
 

@@ -1,11 +1,13 @@
 package state
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
 	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // Attached returns the attached container, or nil.
@@ -30,12 +32,15 @@ func (x *tx) putAttached(c *api.AttachedContainer) error {
 	if err := x.checkVersion("attached container", c.ID, version(old, func(c *api.AttachedContainer) api.Meta { return c.Meta }), c.Meta); err != nil {
 		return err
 	}
+	if err := x.view().checkAttached(c); err != nil {
+		return err
+	}
 	var had []api.Attachment
 	switch {
 	case x.view().Node(c.NodeID) == nil:
 		return api.Errorf(api.CodeNotFound, "node %s not found", c.NodeID)
 	case old != nil && old.NodeID != c.NodeID:
-		return api.Errorf(api.CodeInvalid, "container %s is on node %s and cannot be put on another one", c.Name, old.NodeID)
+		return api.Errorf(api.CodeInvalid, "container %s is on node %s and cannot be put on another one", attachedName(c), old.NodeID)
 	case old != nil:
 		had = old.Networks
 	}
@@ -53,16 +58,31 @@ func (x *tx) putAttached(c *api.AttachedContainer) error {
 	return nil
 }
 
+// checkAttached refuses a container that nodes could not be told of: they take
+// no fabric with a name in it that is none, and what is gone of the fabric they
+// are told by its ID alone. A container may have no name yet.
+func (v *View) checkAttached(c *api.AttachedContainer) error {
+	for _, name := range []string{c.ID, cmp.Or(c.Name, c.ID)} {
+		if err := fabric.CheckName(name); err != nil {
+			return api.Errorf(api.CodeInvalid, "container on node %s: %v: give it another one, or keep it out of the cluster's networks", c.NodeID, err)
+		}
+	}
+	if v.Task(api.TaskID(c.ID)) != nil || v.Service(api.ServiceID(c.ID)) != nil || v.Node(api.NodeID(c.ID)) != nil || v.Network(api.NetworkID(c.ID)) != nil {
+		return api.Errorf(api.CodeConflict, "container %s: that is the ID of something else in the cluster: give it another one", c.ID)
+	}
+	return nil
+}
+
 // attachContainer turns what a container had into what it asks for.
 func (x *tx) attachContainer(had []api.Attachment, c *api.AttachedContainer) ([]api.Attachment, error) {
 	h := holder{attached: c.ID, node: c.NodeID}
 	list := make([]api.Attachment, 0, len(c.Networks))
 	for _, asked := range c.Networks {
 		if has(list, asked.Network) {
-			return nil, api.Errorf(api.CodeInvalid, "container %s is put on network %s twice", c.Name, asked.Network)
+			return nil, api.Errorf(api.CodeInvalid, "container %s is put on network %s twice", attachedName(c), asked.Network)
 		}
 		at := slices.IndexFunc(had, func(a api.Attachment) bool { return a.Network == asked.Network })
-		if at >= 0 && (len(asked.Addrs) == 0 || slices.Equal(asked.Addrs, had[at].Addrs)) {
+		if at >= 0 && hasAll(had[at].Addrs, asked.Addrs) {
 			list = append(list, had[at])
 			continue
 		}
@@ -77,6 +97,11 @@ func (x *tx) attachContainer(had []api.Attachment, c *api.AttachedContainer) ([]
 	}
 	x.releaseOn(c.NodeID, slices.DeleteFunc(slices.Clone(had), func(a api.Attachment) bool { return has(list, a.Network) }), h)
 	return list, nil
+}
+
+// hasAll reports whether what is asked for is there already, whatever there is besides.
+func hasAll(had, asked []netip.Addr) bool {
+	return !slices.ContainsFunc(asked, func(a netip.Addr) bool { return !slices.Contains(had, a) })
 }
 
 // attachTo puts a container on one network, with the addresses that it asks for.
@@ -137,13 +162,16 @@ func (x *tx) removeAttached(c *api.AttachedContainer) {
 	x.attached = append(x.attached, Pair[api.AttachedContainer]{Before: c})
 }
 
+// attachedName is what people know an attached container by.
+func attachedName(c *api.AttachedContainer) string { return cmp.Or(c.Name, c.ID) }
+
 // holderText says whose an address is.
 func (v *View) holderText(l *lease) string {
 	switch {
 	case l.task != "":
 		return "that of task " + v.TaskName(v.Task(l.task))
 	case l.attached != "":
-		return "that of container " + v.Attached(l.attached).Name
+		return "that of container " + attachedName(v.Attached(l.attached))
 	case l.service != "":
 		return "the virtual address of service " + v.Service(l.service).Name()
 	}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -31,11 +30,6 @@ func (x *tx) freeNumber() uint32 {
 		number++
 	}
 	return number
-}
-
-// NodeByNumber returns the node of a number, or nil.
-func (v *View) NodeByNumber(number uint32) *api.Node {
-	return first[api.Node](v, tableNodes, byNumber, binary.BigEndian.AppendUint32(nil, number))
 }
 
 // giveGateways gives a node its own address in those of the networks in which

@@ -89,7 +89,7 @@ func (v *View) checkUnused(n *api.Network) error {
 		tasks = append(tasks, v.TaskName(t))
 	}
 	for c := range v.NetworkAttached(n.ID) {
-		containers = append(containers, c.Name)
+		containers = append(containers, attachedName(c))
 	}
 	switch {
 	case len(services) > 0 && len(containers) > 0:
@@ -134,7 +134,7 @@ func (v *View) NetworkUsers(id api.NetworkID) []string {
 	n := v.Network(id)
 	ingress := n != nil && n.Spec.Ingress
 	return v.users(func(s *api.ServiceSpec) bool {
-		return ingress && Publishes(s) || slices.ContainsFunc(s.TaskTemplate.Networks, on) || slices.ContainsFunc(s.Networks, on) //nolint:staticcheck // Networks is deprecated and still sent
+		return ingress && publishes(s) || slices.ContainsFunc(s.TaskTemplate.Networks, on) || slices.ContainsFunc(s.Networks, on) //nolint:staticcheck // Networks is deprecated and still sent
 	})
 }
 

@@ -101,7 +101,6 @@ func (x *tx) ports(had []swarm.PortConfig, s *api.Service) (list []swarm.PortCon
 // keepChosen gives the ports that leave the choice to the cluster the numbers
 // that the service has for them already.
 func keepChosen(list, had []swarm.PortConfig) {
-	had = slices.Clone(had)
 	for i := range list {
 		if p := &list[i]; isIngress(*p) && p.PublishedPort == 0 {
 			at := slices.IndexFunc(had, func(h swarm.PortConfig) bool { return sameTarget(h, *p) && !hasPort(list, h) })

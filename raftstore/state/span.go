@@ -62,28 +62,26 @@ func (s *span) is4() bool { return s.subnet.Addr().Is4() }
 // empty reports whether the subnet is too small for anybody.
 func (s *span) empty() bool { return !s.first.IsValid() || !s.last.IsValid() || s.last.Less(s.first) }
 
-// within reports whether an address lies between the ends.
+// within reports whether an address lies between the ends. One with a zone is
+// of one host alone.
 func (s *span) within(a netip.Addr) bool {
-	return !s.empty() && a.BitLen() == s.first.BitLen() && !a.Less(s.first) && !s.last.Less(a)
+	return !s.empty() && a.Zone() == "" && a.BitLen() == s.first.BitLen() && !a.Less(s.first) && !s.last.Less(a)
 }
 
 // has reports whether the address may be handed out.
 func (s *span) has(a netip.Addr) bool { return s.within(a) && a != s.gateway }
 
-// size is how many addresses there are to hand out.
+// size is how many addresses there are to hand out, math.MaxInt where there are
+// more than that.
 func (s *span) size() int {
 	if s.empty() {
 		return 0
 	}
-	from, to := s.first.As16(), s.last.As16()
-	n := distance(from, to)
-	if n < math.MaxInt {
-		n++
+	n := distance(s.first.As16(), s.last.As16())
+	if n == math.MaxInt || s.gateway.IsValid() {
+		return n
 	}
-	if s.gateway.IsValid() {
-		n--
-	}
-	return n
+	return n + 1
 }
 
 // distance is to minus from, and no more than an int holds.

@@ -19,7 +19,6 @@ import (
 
 const (
 	optionName       = "com.docker.network.bridge.name"
-	optionMTU        = "com.docker.network.driver.mtu"
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 	// withoutIPv4 is the API's version since which a network can do without IPv4.
 	withoutIPv4 = "1.48"
@@ -106,7 +105,7 @@ func bridgeOptions(b *fabric.Bridge) network.CreateOptions {
 		o.EnableIPv4 = &four
 	}
 	if b.MTU > 0 {
-		o.Options[optionMTU] = strconv.Itoa(b.MTU)
+		o.Options[api.OptionMTU] = strconv.Itoa(b.MTU)
 	}
 	for _, s := range b.Subnets {
 		o.IPAM.Config = append(o.IPAM.Config, network.IPAMConfig{Subnet: s.Prefix.String(), Gateway: s.Gateway.String()})
@@ -121,7 +120,7 @@ func bridgeOf(n *network.Inspect) fabric.Bridge {
 		ID: n.ID, Name: n.Name, Internal: n.Internal, Interface: n.Options[optionName],
 		Cluster: n.Labels[api.LabelNetworkCluster], Network: api.NetworkID(n.Labels[api.LabelNetworkID]),
 	}
-	b.MTU, _ = strconv.Atoi(n.Options[optionMTU])
+	b.MTU, _ = strconv.Atoi(n.Options[api.OptionMTU])
 	for _, c := range n.IPAM.Config {
 		prefix, err := netip.ParsePrefix(c.Subnet)
 		gateway, gerr := netip.ParseAddr(c.Gateway)

@@ -29,6 +29,7 @@ type Network struct {
 	held     map[api.TaskID]bool // prepared or attached
 	attached map[api.TaskID]int  // PIDs
 	attaches map[api.TaskID]int  // how often
+	settled  []string
 	problems map[string]string
 	ill      chan struct{} // closed when problems are others
 	closed   bool
@@ -114,6 +115,22 @@ func (n *Network) Attach(_ context.Context, task api.TaskID, pid int, _ []api.At
 	return nil
 }
 
+// Settle finds no connection under way, and notes who asked.
+func (n *Network) Settle(_ context.Context, task api.TaskID) error {
+	c, _ := n.engine.Of(task)
+	n.mu.Lock()
+	n.settled = append(n.settled, fmt.Sprint(task, " ", c.State))
+	n.mu.Unlock()
+	return n.fault("settle")
+}
+
+// Settled lists the tasks that were to settle, with how their containers were then.
+func (n *Network) Settled() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.settled)
+}
+
 // Detach forgets the container of a task.
 func (n *Network) Detach(task api.TaskID) {
 	n.mu.Lock()
@@ -150,7 +167,7 @@ func (n *Network) fault(call string) error {
 	return f[0]
 }
 
-// Fail has the next call of a kind fail: prepare, attach.
+// Fail has the next call of a kind fail: prepare, attach, settle.
 func (n *Network) Fail(call string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
