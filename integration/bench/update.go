@@ -22,7 +22,7 @@ var (
 )
 
 const (
-	full   = 20 // replicas that are updated, or drained
+	full    = 20 // replicas that are updated, or drained
 	trial   = 10 // replicas that a bad version is given to
 	getsUp  = 2 * time.Second
 	perTurn = 4
