@@ -96,7 +96,7 @@ func run(ctx context.Context, opt options) error {
 // minutes, or repeat what they do by themselves, are looked at once.
 func rounds(row string, n int) int {
 	switch row {
-	case rowIdle, rowHog, rowList, rowPass, rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak:
+	case rowIdle, rowHog, rowList, rowPass, rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowSlow:
 		return 1
 	}
 	return n

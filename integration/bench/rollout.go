@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -75,16 +74,9 @@ func (b *bench) rollout(ctx context.Context) error {
 			b.since(lineRollout, start)
 		}
 		for l, halves := range loads {
-			failed := 0
-			for _, asking := range halves {
-				r, err := asking.Stop()
-				if err != nil {
-					return err
-				}
-				progress("%s", r)
-				failed += r.Failed
+			if err := b.lost(l, halves); err != nil {
+				return err
 			}
-			b.results.add(l, b.who, float64(failed))
 		}
 		return nil
 	})
@@ -99,11 +91,7 @@ func (s *scene) roll(ctx context.Context, before []cluster.Container, i int) ([]
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return s.b.w.Until(ctx, "web", "all replaced", func(cs []cluster.Container) bool {
-		return len(cs) == len(before) && !slices.ContainsFunc(cs, func(c cluster.Container) bool { return slices.Contains(before, c) })
-	})
+	return s.changed(ctx, "web", before)
 }
 
 // leak lets tasks come and go, and compares how many the network has room for

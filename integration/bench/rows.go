@@ -30,10 +30,14 @@ const (
 	rowRules  = "rules"
 	rowRoll   = "rollout"
 	rowLeak   = "leak"
+	rowUpdate = "update"
+	rowSlow   = "slow"
+	rowBad    = "bad"
+	rowDrain  = "drain"
 )
 
 var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowList, rowPass,
-	rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowHog}
+	rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowUpdate, rowSlow, rowBad, rowDrain, rowHog}
 
 var (
 	lineCreate  = line{"50 replicas created until all run", "s", "<= 1.1 x direct"}
@@ -56,7 +60,8 @@ var lines = []line{lineCreate, lineWorker, lineWrite, lineLeader, lineKill, line
 	lineFill, lineTasks, lineTasksF, lineMore, lineMoreF, lineServices, lineServiceF, lineNode, lineLs, linePs,
 	lineLogs, linePings, linePss,
 	lineNearKeep, lineNearEach, lineFarKeep, lineFarEach, lineMeshKeep, lineMeshEach, lineFlow, lineFlows,
-	lineAdded, lineRemoved, lineLoaded, lineChanged, lineLostPort, lineLostVIP, lineRollout, lineLeaked, lineTwice}
+	lineAdded, lineRemoved, lineLoaded, lineChanged, lineLostPort, lineLostVIP, lineRollout, lineLeaked, lineTwice,
+	lineUpdate, lineLostSlow, lineBad, lineBadLeast, lineDrain, lineLeast}
 
 const (
 	many     = 50 // replicas of row create
@@ -86,6 +91,7 @@ func (b *bench) row(ctx context.Context, name string) error {
 		rowCreate: b.create, rowIdle: b.idle, rowKill: b.kill, rowWorker: b.workerOff,
 		rowLeader: b.leaderOff, rowCable: b.cable, rowHog: b.hog, rowList: b.list, rowPass: b.through,
 		rowVIP: b.viaVIP, rowMesh: b.mesh, rowFlow: b.overlay, rowAgree: b.converge, rowRules: b.rules, rowRoll: b.rollout, rowLeak: b.leak,
+		rowUpdate: b.updateAll, rowSlow: b.updateSlow, rowBad: b.badVersion, rowDrain: b.drain,
 	}[name](ctx)
 }
 

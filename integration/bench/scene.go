@@ -58,13 +58,14 @@ type actor struct {
 	network    string
 	publish    uint32 // on every node, for demoPort
 	args       []string
+	stopSignal string
 	checked    bool // it has a health check, so that it is asked when it listens, and no sooner
 }
 
 func (a *actor) spec() types.ServiceSpec {
 	spec := types.ServiceSpec{
 		Annotations:  types.Annotations{Name: a.name},
-		TaskTemplate: types.TaskSpec{ContainerSpec: &types.ContainerSpec{Image: cluster.Image, Args: a.args}, Placement: &types.Placement{}},
+		TaskTemplate: types.TaskSpec{ContainerSpec: &types.ContainerSpec{Image: cluster.Image, Args: a.args, StopSignal: a.stopSignal}, Placement: &types.Placement{}},
 		Mode:         types.ServiceMode{Replicated: &types.ReplicatedService{Replicas: &a.replicas}},
 		EndpointSpec: &types.EndpointSpec{},
 	}
