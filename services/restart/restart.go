@@ -41,6 +41,11 @@ func Decide(s *api.Service, t *api.Task, ran time.Duration) Decision {
 	if !slot.Current(s, t) {
 		return Decision{Restart: true}
 	}
+	if t.Status.State == api.TaskShutdown {
+		// Its node was cut off and stopped it (see setting.LabelSelfStop): no
+		// failure of the task, whatever the policy says of those.
+		return Decision{Restart: true, Restarts: t.Restarts}
+	}
 	p := slot.SpecOf(s, t).TaskTemplate.RestartPolicy
 	if p == nil {
 		p = &swarm.RestartPolicy{}
