@@ -218,6 +218,13 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 	case "window":
 		d := duration()
 		policy().Window = &d
+	case "host-port":
+		s.EndpointSpec = &swarm.EndpointSpec{Ports: []swarm.PortConfig{
+			{TargetPort: 80, PublishedPort: uint32(number()), PublishMode: swarm.PortConfigPublishModeHost},
+		}}
+	case "grace":
+		d := duration()
+		s.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{StopGracePeriod: &d}
 	case "parallelism":
 		config().Parallelism = number()
 	case "update-delay":
