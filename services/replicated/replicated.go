@@ -8,6 +8,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/restart"
+	"github.com/swarmctl/swarmctl/services/rollout"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
 
@@ -31,7 +32,7 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 	if surplus := len(held) - int(min(want, 1<<31)); surplus > 0 {
 		held = scaleDown(&c, moves, held, surplus)
 	}
-	r := repairs{view: v, service: s, seen: seen, now: now, moves: moves, room: moves.Room(held), out: &c}
+	r := repairs{view: v, service: s, seen: seen, now: now, moves: moves, room: moves.Room(held, rollout.Busy(v, s, held, seen, now)), out: &c}
 	for _, sl := range held {
 		if c.Full() {
 			return c

@@ -128,9 +128,9 @@ func (m *Moves) spec(t *api.Task) moveSpec {
 }
 
 // Room is how many more tasks of a service, whose slots are given, may be moved
-// while they serve: as many as an update replaces at once, those under way
-// counted.
-func (m *Moves) Room(slots []Slot) int {
+// while they serve: as many as an update replaces at once, without those under
+// way and the slots that an update has under way.
+func (m *Moves) Room(slots []Slot, updating int) int {
 	atOnce := uint64(1)
 	if c := m.service.Spec.UpdateConfig; c != nil {
 		atOnce = c.Parallelism
@@ -138,7 +138,7 @@ func (m *Moves) Room(slots []Slot) int {
 	if atOnce == 0 {
 		return len(slots)
 	}
-	room := int(min(atOnce, 1<<31))
+	room := int(min(atOnce, 1<<31)) - updating
 	for _, sl := range slots {
 		if m.moving(sl) {
 			room--
