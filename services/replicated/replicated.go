@@ -39,7 +39,7 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 		}
 		r.repair(sl)
 	}
-	scaleUp(&c, v, s, held, gone, want)
+	scaleUp(&c, v, s, held, gone, want, seen, now)
 	return c
 }
 
@@ -57,13 +57,13 @@ func holds(v *state.View, sl slot.Slot) bool {
 // scaleUp fills the lowest free slots. Where an earlier task of the slot is
 // still stopping, the new one gets ready and waits: two containers of one slot
 // would share its volumes.
-func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.Slot, want uint64) {
+func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.Slot, want uint64, seen slot.Seen, now time.Time) {
 	taken, stopping := map[int]bool{}, map[int]bool{}
 	for _, sl := range held {
 		taken[sl.Number] = true
 	}
 	for _, sl := range gone {
-		stopping[sl.Number] = sl.Stopping(v)
+		stopping[sl.Number], _ = sl.Stopping(v, seen, now)
 	}
 	missing := int64(min(want, 1<<31)) - int64(len(held))
 	for n := 1; missing > 0 && !c.Full(); n++ {

@@ -117,12 +117,18 @@ func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now
 
 // Due raises the tasks to the service's goal that have been kept ready and may
 // run now: their delay is over, and the task before them in the slot has ended.
-// A node that is down is not waited for.
+// A task that is lost is not waited for.
 func Due(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	var c slot.Changes
 	for _, sl := range slots {
 		for _, t := range sl.Tasks {
-			if t.Desired != api.TaskReady || !t.Live() || sl.Stopping(v) {
+			if t.Desired != api.TaskReady || !t.Live() {
+				continue
+			}
+			if stopping, again := sl.Stopping(v, seen, now); stopping {
+				if again.After(now) {
+					c.WakeAt(again)
+				}
 				continue
 			}
 			if at := seen.Due(t, now); at.After(now) {

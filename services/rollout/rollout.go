@@ -332,7 +332,7 @@ func serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), running) 
 func (u *update) replaceSlot(sl slot.Slot) {
 	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && serves(sl)
 	desired := api.TaskRunning
-	if !beside && sl.Stopping(u.view) {
+	if stopping, _ := sl.Stopping(u.view, u.seen, u.now); stopping && !beside {
 		desired = api.TaskReady
 	}
 	for _, t := range sl.Live() {
@@ -340,7 +340,7 @@ func (u *update) replaceSlot(sl slot.Slot) {
 			continue
 		}
 		u.out.Shut(t, api.TaskShutdown)
-		if !beside && t.Status.State >= api.TaskAssigned && !slot.Down(u.view, t) {
+		if lost, _ := slot.Lost(u.view, t, u.seen, u.now); !lost && !beside && t.Status.State >= api.TaskAssigned {
 			desired = api.TaskReady
 		}
 	}
