@@ -61,8 +61,10 @@ func TestSingletonStopsItselfWhereItsNodeIsCutOff(t *testing.T) {
 					t.Errorf("stopped after %s", after)
 				}
 				w.expect("single", api.TaskRunning, "") // as far as anybody knows
-				w.mute(false)
 				w.deafen(false)
+				w.mute(true) // what was lost is said again in a new session
+				time.Sleep(silentPeriods * time.Second)
+				w.mute(false)
 				time.Sleep(welcomeTimeout + lastRetry)
 				w.settle()
 				w.expect("single", api.TaskShutdown, "stopped: cut off from the managers for 10s")
