@@ -30,9 +30,15 @@ const (
 // are restarted as old ones.
 func (c *Canary) Stands() bool { return c != nil && c.Phase != CanaryPromoted }
 
-// Rebalance says that the tasks of a service are to be spread evenly again.
+// Rebalance says that the tasks of a service are to be spread evenly again, or
+// how that ended.
 type Rebalance struct {
 	// Since is when it was asked for, by the clock of whoever did. The state
 	// machine keeps it.
 	Since time.Time
+	// Outcome says how it ended; empty: it is under way.
+	Outcome string `cbor:",omitempty"`
 }
+
+// UnderWay reports whether tasks are still to be moved.
+func (r *Rebalance) UnderWay() bool { return r != nil && r.Outcome == "" }

@@ -14,14 +14,19 @@ import (
 	"github.com/swarmctl/swarmctl/services/slot"
 )
 
-// decide returns what a service needs next, in the order of urgency: the right
-// number of tasks; those that were made to wait and may run; the update; the
+// decide returns what a service needs next, in the order of urgency: the end of
+// an update that has failed; the right number of tasks; those that were made to wait and may run; the update; the
 // past. Each step starts from what the one before it has brought about, so one
 // that asks for changes is the last of its round.
 func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot.Changes {
 	s, slots := v.Service(id), slot.Group(v, id)
 	if s == nil {
 		return history.Reap(v, id, slots)
+	}
+	if !s.IsJob() { // a job begins anew instead of being updated
+		if c := rollout.Fails(v, s, slots, seen, now); !c.Empty() {
+			return c
+		}
 	}
 	var c slot.Changes
 	switch {
@@ -41,7 +46,7 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 	// slot of an earlier spec is replaced, an ended task deleted.
 	// Of the step before, the time at which it wants to look again remains.
 	join(&c, restart.Due(v, s, slots, seen, now))
-	if !s.IsJob() { // a job begins anew instead
+	if !s.IsJob() {
 		join(&c, rollout.Step(v, s, slots, seen, now))
 	}
 	join(&c, history.Reap(v, id, slots))

@@ -3,9 +3,8 @@ package services
 import (
 	"reflect"
 
-	"github.com/docker/docker/api/types/swarm"
-
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/rollout"
 	"github.com/swarmctl/swarmctl/services/slot"
@@ -77,7 +76,8 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 
 // takeTask passes over the steps of a task that change nothing for its
 // service: of the ten that a task takes, only its end matters, and during an
-// update that it runs.
+// update that it runs. Of one that takes over from another it matters too, and
+// that there is no place for it.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	if p.After == nil {
 		delete(l.seen.Tasks, p.Before.ID)
@@ -87,7 +87,8 @@ func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	before, after := p.Before, p.After
 	switch {
 	case before == nil, before.Desired != after.Desired, before.Status.State.Terminal() != after.Status.State.Terminal():
-	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && l.updating(after.ServiceID):
+	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && (after.Replaces != "" || l.updating(after.ServiceID)):
+	case after.Replaces != "" && (before.NodeID != after.NodeID || before.Status.Err != after.Status.Err):
 	default:
 		return
 	}
@@ -99,37 +100,29 @@ func (l *Loop) updating(id api.ServiceID) bool {
 	return s != nil && rollout.UnderWay(s)
 }
 
-// takeNode wakes the services with tasks on a node whose state or
-// availability has changed, and global services and jobs for every change that may
-// make a node theirs, or no longer theirs.
+// takeNode wakes the services with tasks on a node that may be no place for
+// them any more, or is one again; and, for every change that may make a node
+// theirs, global services and jobs, and those that are to be spread evenly.
 func (l *Loop) takeNode(p state.Pair[api.Node]) {
-	if p.After != nil {
-		l.seen.NoteNode(p.After, l.cfg.Now())
+	n := p.After
+	if n != nil {
+		l.seen.NoteNode(n, l.cfg.Now())
 	} else {
-		delete(l.seen.Nodes, p.Before.ID)
+		n = p.Before
+		delete(l.seen.Nodes, n.ID)
 	}
 	if !changed(p, func(n *api.Node) any {
-		return []any{n.Status.State, n.Spec, n.Description, n.ManagerAddr != ""}
+		return []any{n.Status.State, n.Status.Addr, n.Status.DaemonGone, n.Spec, n.Description, n.ManagerAddr != ""}
 	}) {
 		return
 	}
 	for s := range l.view.Services() {
-		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil {
+		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil || s.Rebalance.UnderWay() || s.Spec.Labels[setting.LabelRebalance] != "" {
 			l.dirty[s.ID] = struct{}{}
 		}
 	}
-	type fitness struct {
-		state        api.NodeState
-		availability swarm.NodeAvailability
-	}
-	if changed(p, func(n *api.Node) any { return fitness{n.Status.State, n.Spec.Availability} }) {
-		n := p.After
-		if n == nil {
-			n = p.Before
-		}
-		for t := range l.view.NodeTasks(n.ID) {
-			l.dirty[t.ServiceID] = struct{}{}
-		}
+	for t := range l.view.NodeTasks(n.ID) {
+		l.dirty[t.ServiceID] = struct{}{}
 	}
 }
 

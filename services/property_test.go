@@ -15,9 +15,10 @@ import (
 
 // TestLaws drives a replicated service through random failures of tasks and
 // nodes, scalings, updates and changes of leader, and holds the laws: no slot
-// has two live tasks of one spec, nor two at all outside a start-first update;
-// never more slots live than replicas asked for; and when the failures stop,
-// every replica runs, at the newest spec unless the update was paused.
+// has two live tasks of one spec, nor two at all outside a start-first update,
+// but one that takes over from another; never more slots live than replicas
+// asked for; and when the failures stop, every replica runs, at the newest spec
+// unless the update was paused.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
@@ -85,6 +86,12 @@ func holdLaws(t *rapid.T, w *world, startFirst bool) {
 	for _, sl := range slot.Group(w.View(), "web") {
 		specs := map[uint64]int{}
 		for _, task := range sl.Live() {
+			if from := w.View().Task(task.Replaces); from != nil && from.Live() {
+				if next := sl.Successor(from); next != task {
+					t.Fatalf("slot %d: two tasks take over from %s:\n%v", sl.Number, from.ID, w.ps("web"))
+				}
+				continue
+			}
 			specs[task.SpecVersion]++
 			if specs[task.SpecVersion] > 1 {
 				t.Fatalf("slot %d has two live tasks of one spec:\n%v", sl.Number, w.ps("web"))

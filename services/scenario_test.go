@@ -120,6 +120,14 @@ func (w *world) do(words []string) []string {
 		s := *w.View().Service(api.ServiceID(args[0]))
 		s.Rebalance = &api.Rebalance{}
 		return w.change(&s, nil)
+	case "history": // how many tasks a slot keeps
+		limit, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		c := *w.View().Cluster()
+		c.Spec.Orchestration.TaskHistoryRetentionLimit = &limit
+		w.apply(state.Op{PutCluster: &c})
 	case "inspect":
 		return w.inspect(args[0])
 	case "ps":
@@ -210,6 +218,13 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 	case "window":
 		d := duration()
 		policy().Window = &d
+	case "host-port":
+		s.EndpointSpec = &swarm.EndpointSpec{Ports: []swarm.PortConfig{
+			{TargetPort: 80, PublishedPort: uint32(number()), PublishMode: swarm.PortConfigPublishModeHost},
+		}}
+	case "grace":
+		d := duration()
+		s.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{StopGracePeriod: &d}
 	case "parallelism":
 		config().Parallelism = number()
 	case "update-delay":

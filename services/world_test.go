@@ -220,8 +220,10 @@ func (w *world) editNode(id, what string, words ...string) {
 		return
 	case "drain", "pause", "active":
 		n.Spec.Availability = swarm.NodeAvailability(what)
+	case "daemon-gone":
+		n.Status.State, n.Status.DaemonGone = api.NodeDown, true
 	default:
-		n.Status.State = api.NodeState(what)
+		n.Status.State, n.Status.DaemonGone = api.NodeState(what), false
 	}
 	w.apply(state.Op{PutNode: &n})
 }
@@ -274,8 +276,10 @@ func (w *world) inspect(id string) []string {
 	if len(s.Hidden) > 0 {
 		line += fmt.Sprintf(", hidden %v", s.Hidden)
 	}
-	if s.Rebalance != nil {
+	if s.Rebalance.UnderWay() {
 		line += ", to be rebalanced"
+	} else if s.Rebalance != nil {
+		line += ", " + s.Rebalance.Outcome
 	}
 	return []string{line}
 }

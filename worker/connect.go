@@ -46,6 +46,7 @@ type connector struct {
 	runner *runner
 	desc   *description
 
+	born     time.Time      // what the stamps of heartbeats count from
 	failures map[string]int // by address, in a row
 	refusals int            // in a row: not a member
 
@@ -60,6 +61,7 @@ type connector struct {
 func newConnector(cfg *Config, out *outbox, run *runner) *connector {
 	return &connector{
 		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(cfg.TLS),
+		born:     time.Now(),
 		failures: map[string]int{}, leaving: make(chan struct{}), left: make(chan struct{}),
 		cluster: make(chan *wire.ClusterInfo, 1),
 	}

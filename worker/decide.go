@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/worker/docker"
@@ -39,6 +40,8 @@ const (
 type view struct {
 	assigned bool // the task is in the node's set
 	desired  api.TaskState
+	// alone says that no manager has said yet what the node's tasks are.
+	alone bool
 	// state is the highest that is known of it: what the managers hold, or
 	// what was reported since.
 	state     api.TaskState
@@ -54,6 +57,13 @@ type view struct {
 	made     bool
 	attached bool
 	held     bool
+
+	// selfStop is for how long its container may be cut off from the managers, 0:
+	// for ever; cutOff says that it has been for so long, and selfStopped that it
+	// is being stopped for that, or was.
+	selfStop    time.Duration
+	cutOff      bool
+	selfStopped bool
 }
 
 // decision is what follows from a view. A status that says nothing new is dropped.
@@ -66,6 +76,11 @@ type decision struct {
 // task; everything else in this package carries out what it says.
 func decide(v *view) decision {
 	switch c := v.container; {
+	case c != nil && c.State == docker.Running && (v.cutOff || v.selfStopped):
+		// Not reported before it has ended: a manager that hears of it starts another.
+		return decision{act: stop}
+	case v.alone:
+		return decision{}
 	case !v.assigned:
 		return decision{act: discard(c)}
 	case v.state.Terminal():
@@ -132,6 +147,8 @@ func beforeStart(v *view) decision {
 		return decision{act: creation(v)}
 	case v.desired < api.TaskRunning:
 		return decision{status: report(api.TaskReady, "prepared", "")}
+	case v.cutOff:
+		return decision{} // it would be stopped again at once
 	}
 	return decision{act: start, status: report(api.TaskStarting, "starting", "")}
 }
@@ -163,6 +180,8 @@ func afterEnd(v *view) decision {
 	switch {
 	case v.desired >= api.TaskShutdown:
 		return decision{status: report(api.TaskShutdown, "shutdown", "")}
+	case v.selfStopped: // its node shut it down: no failure of the task
+		return decision{status: report(api.TaskShutdown, "shutdown", stoppedItself(v.selfStop))}
 	case c.ExitCode != 0:
 		return decision{status: report(api.TaskFailed, "failed", exitError(c))}
 	case c.Error != "":

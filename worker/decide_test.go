@@ -3,6 +3,7 @@ package worker
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/worker/docker"
@@ -80,6 +81,21 @@ func TestDecide(t *testing.T) {
 		"joined, half made, unwanted": {joined(shutdown, created, ""), rest, shutdown, ""},
 		"joined, made":                {joined(run, created, "made"), start, api.TaskStarting, ""},
 		"ended and reported":          {on(true, run, api.TaskFailed, one, byItself), rest, none, ""},
+		"cut off":                     {cut(on(true, run, run, running, unknown)), stop, none, ""},
+		"cut off, serves":             {cut(joined(shutdown, running, "attached held")), stop, none, ""},
+		"cut off, unhealthy":          {cut(on(true, run, run, unhealthy, unknown)), stop, none, ""},
+		"cut off, created":            {cut(on(true, run, ready, created, unknown)), rest, none, ""},
+		"cut off, created, to wait":   {cut(on(true, ready, assigned, created, unknown)), rest, ready, ""},
+		"cut off, left the store":     {cut(on(false, 0, run, running, unknown)), stop, none, ""},
+		"cut off, ended by itself":    {cut(on(true, run, run, one, byItself)), rest, api.TaskFailed, "task: non-zero exit (1)"},
+		"heard again, still stopping": {stopped(on(true, run, run, running, unknown)), stop, none, ""},
+		"stopped itself":              {stopped(on(true, run, run, zero, byForce)), rest, shutdown, "stopped: cut off from the managers for 10s"},
+		"stopped itself, was killed":  {stopped(on(true, run, run, oom, byForce)), rest, shutdown, "stopped: cut off from the managers for 10s"},
+		"stopped itself, not wanted":  {stopped(on(true, shutdown, run, zero, byForce)), rest, shutdown, ""},
+		"alone, runs":                 {view{alone: true, container: running}, rest, none, ""},
+		"alone, ended":                {view{alone: true, container: zero, selfStop: 10 * time.Second, cutOff: true, selfStopped: true}, rest, none, ""},
+		"alone, nothing":              {view{alone: true}, rest, none, ""},
+		"alone, cut off":              {view{alone: true, container: running, selfStop: 10 * time.Second, cutOff: true}, stop, none, ""},
 	} {
 		d := decide(&c.v)
 		var state api.TaskState
@@ -96,6 +112,18 @@ func TestDecide(t *testing.T) {
 // on is a view of a task that is on no networks.
 func on(assigned bool, desired, state api.TaskState, c *docker.Container, exit cause) view {
 	return view{assigned: assigned, desired: desired, state: state, container: c, exit: exit}
+}
+
+// cut is a view of a task whose container is to stop itself; stopped, of one
+// where it was told to.
+func cut(v view) view {
+	v.selfStop, v.cutOff = 10*time.Second, true
+	return v
+}
+
+func stopped(v view) view {
+	v.selfStop, v.selfStopped = 10*time.Second, true
+	return v
 }
 
 // joined is a view of a task that runs on networks of the cluster.

@@ -35,7 +35,7 @@ func (r *runner) serve(t *task) bool {
 	if !r.up || t.busy {
 		return false
 	}
-	d := decide(t.view())
+	d := r.decide(t)
 	r.report(t, d.status)
 	switch d.act {
 	case create:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
@@ -32,6 +33,10 @@ type runner struct {
 	up    bool // the engine answers and tasks holds what it has
 	early []docker.Event
 
+	lease    lease
+	lapsed   bool        // some container has been cut off for its time
+	guarding *time.Timer // see guard
+
 	held    map[*task]struct{} // must stop, and are not out of the balancers yet
 	cleared uint64             // up to which index every node has applied the networks' state
 
@@ -45,11 +50,14 @@ type specKey struct {
 }
 
 func newRunner(cfg *Config, out *outbox) *runner {
-	return &runner{
+	r := &runner{
 		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
 		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{}, held: map[*task]struct{}{},
 		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
 	}
+	r.guarding = time.AfterFunc(time.Hour, func() { r.post(r.guard) })
+	r.guarding.Stop()
+	return r
 }
 
 // post has f run by the runner's goroutine. It never waits.
@@ -66,7 +74,9 @@ func (r *runner) post(f func()) {
 // run returns once the context has ended and no call is under way any more.
 func (r *runner) run(ctx context.Context) error {
 	r.ctx = ctx
+	r.lease.answered = time.Now() // a restart is no cut: nobody had the time to answer
 	defer r.calls.Wait()
+	defer r.guarding.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,6 +119,7 @@ func (r *runner) assign(u *update) {
 	}
 	if len(u.tasks)+len(u.removed) > 0 {
 		r.dropSpecs()
+		r.guard()
 	}
 }
 
@@ -134,6 +145,7 @@ func (r *runner) assignOne(a *api.Task, index uint64) {
 	t.assigned = a
 	if spec := r.specs[specKey{a.ServiceID, a.SpecVersion}]; spec != nil {
 		t.spec, t.auth = &spec.Spec, spec.RegistryAuth
+		t.limit = setting.SelfStopOf(spec.Spec.Labels)
 	}
 	switch {
 	case a.Status.State >= t.status.State:
@@ -217,6 +229,7 @@ func (r *runner) engineUp(node docker.Node, list []docker.Container) {
 	for _, t := range r.tasks {
 		r.look(t)
 	}
+	r.guard()
 }
 
 // engineDown leaves every task as it was last known.
@@ -247,10 +260,10 @@ func (r *runner) apply(ev *docker.Event) *task {
 // look decides about one task, and acts.
 func (r *runner) look(t *task) {
 	defer r.detach(t)
-	if !r.up || !r.told || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
+	if !r.up || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
 		return
 	}
-	d := decide(t.view())
+	d := r.decide(t)
 	r.report(t, d.status)
 	switch d.act {
 	case create, start, remove:
@@ -266,6 +279,19 @@ func (r *runner) look(t *task) {
 	case forget:
 		delete(r.tasks, t.id)
 	}
+}
+
+// decide says what is next for a task, as things are now.
+func (r *runner) decide(t *task) decision {
+	v := t.view()
+	v.alone, v.selfStop, v.selfStopped = !r.told, t.selfStop(), t.selfStopped
+	v.cutOff = r.lease.over(v.selfStop, time.Now())
+	d := decide(v)
+	if d.act == stop && v.cutOff && !t.selfStopped {
+		t.selfStopped = true
+		r.log.Warn("cut off from the managers: a container is stopped that must not run twice", "task", t.id, "for", v.selfStop)
+	}
+	return d
 }
 
 // report hands a status on, if it is news. States in which a task stays for a

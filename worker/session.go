@@ -58,6 +58,7 @@ func (s *session) talk() (err error) {
 	if s.stream, err = s.client.Session(s.ctx); err != nil {
 		return err
 	}
+	sent := time.Now()
 	hello := &wire.Hello{DescriptionJson: s.desc.json(), Version: s.cfg.Version, AdvertiseAddr: s.cfg.Advertise, Routes: wire.Texts(s.cfg.Routes()), PortProblems: s.problems()}
 	if err := s.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: hello}}); err != nil && err != io.EOF {
 		return err
@@ -70,6 +71,7 @@ func (s *session) talk() (err error) {
 		return api.Errorf(api.CodeInternal, "the manager began with %T instead of Welcome", m.GetMessage())
 	}
 	s.welcome(m.GetWelcome())
+	s.answered(sent)
 	return s.loop(s.receive())
 }
 
@@ -193,7 +195,14 @@ func (s *session) heartbeat() error {
 	if s.suspected(s.peer) {
 		return errSuspect
 	}
-	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{}}})
+	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{Stamp: uint64(time.Since(s.born))}}})
+}
+
+// answered renews the lease of containers that stop themselves: a manager has
+// answered what was sent at a time.
+func (s *session) answered(sent time.Time) {
+	period := time.Duration(s.period.Load())
+	s.runner.post(func() { s.runner.renew(sent, period) })
 }
 
 func (s *session) handle(m *wire.FromManager) error {
@@ -215,7 +224,12 @@ func (s *session) handle(m *wire.FromManager) error {
 		return s.beatEvery(m.Cluster.GetHeartbeat().AsDuration())
 	case *wire.FromManager_OpenTunnel:
 		s.tunnels.Go(func() { s.tunnel(m.OpenTunnel.GetId()) })
-	case *wire.FromManager_Heartbeat, *wire.FromManager_Welcome:
+	case *wire.FromManager_Heartbeat:
+		// What claims to be of the future answers nothing of ours.
+		if sent := s.born.Add(time.Duration(m.Heartbeat.GetStamp())); sent.After(s.born) && !sent.After(time.Now()) {
+			s.answered(sent)
+		}
+	case *wire.FromManager_Welcome:
 	}
 	return nil
 }

@@ -19,13 +19,16 @@ type task struct {
 	container *docker.Container
 	exit      cause
 
-	joined     bool               // the networks were told of it
-	networking *docker.Networking // what the next create puts the container on
-	made       string             // the container whose creation has ended well
-	attached   string             // the container that was attached to the networks
-	stopping   bool               // an assignment said stop
-	held       bool               // and it is not out of the balancers yet, see drain.go
-	stopAt     uint64             // the index of that assignment
+	joined      bool               // the networks were told of it
+	networking  *docker.Networking // what the next create puts the container on
+	made        string             // the container whose creation has ended well
+	attached    string             // the container that was attached to the networks
+	limit       time.Duration      // its spec's self-stop
+	selfStopped bool               // its container was stopped, or is being, since it was cut off
+
+	stopping bool   // an assignment said stop
+	held     bool   // and it is not out of the balancers yet, see drain.go
+	stopAt   uint64 // the index of that assignment
 
 	queued   bool
 	busy     bool   // a call to the engine is under way
@@ -45,6 +48,15 @@ func (t *task) view() *view {
 		v.made, v.attached = t.made == c.ID, t.attached == c.ID
 	}
 	return v
+}
+
+// selfStop is for how long its container may be cut off from the managers; 0:
+// for ever. The spec says so, and to a daemon that has none yet the container.
+func (t *task) selfStop() time.Duration {
+	if t.limit == 0 && t.container != nil {
+		return t.container.SelfStop
+	}
+	return t.limit
 }
 
 // observe takes what a call to the engine said of the container. Events may

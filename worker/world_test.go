@@ -60,6 +60,7 @@ type manager struct {
 	refuse   error
 	mute     bool // answers nothing, as one that lost power
 	noAck    bool
+	deaf     bool // nothing that nodes say reaches it
 	goodbyes int
 	beats    int
 	said     []string // the descriptions that came after the first
@@ -104,12 +105,18 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 		if err != nil {
 			return err
 		}
+		m.mu.Lock()
+		deaf := m.deaf
+		m.mu.Unlock()
+		if deaf {
+			continue
+		}
 		switch in := in.GetMessage().(type) {
 		case *wire.FromNode_Heartbeat:
 			m.mu.Lock()
 			m.beats++
 			m.mu.Unlock()
-			m.say(s, &wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{}}})
+			m.say(s, &wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{Stamp: in.Heartbeat.Stamp}}})
 		case *wire.FromNode_Status:
 			m.mu.Lock()
 			ack := !m.noAck && !m.mute

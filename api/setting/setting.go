@@ -82,6 +82,20 @@ func Parse(labels map[string]string) (Task, error) {
 	return t, nil
 }
 
+// SelfStopOf is the self-stop that labels give, of a service or of its
+// containers; 0 where they give none that parses.
+func SelfStopOf(labels map[string]string) time.Duration {
+	v, ok := labels[LabelSelfStop]
+	if !ok {
+		return 0
+	}
+	d, err := parseDuration(v, minSelfStop)
+	if err != nil {
+		return 0 // of a newer program
+	}
+	return d
+}
+
 // OfTask returns the labels that containers are made from.
 func OfTask(labels map[string]string) map[string]string {
 	var out map[string]string

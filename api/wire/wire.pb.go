@@ -640,8 +640,12 @@ func (*Goodbye) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
+// Heartbeat is a node's sign of life, and the manager's answer to it.
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the node sent it, by a clock of its own; the answer carries that of
+	// the latest heartbeat that it answers. 0: from a program that has none.
+	Stamp         uint64 `protobuf:"varint,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +678,13 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Heartbeat) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
 }
 
 // FabricApplied says that the node has applied the fabric up to an index.
@@ -2749,8 +2760,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\x12\x16\n" +
 	"\x06routes\x18\x04 \x03(\tR\x06routes\x12C\n" +
 	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\"\t\n" +
-	"\aGoodbye\"\v\n" +
-	"\tHeartbeat\"%\n" +
+	"\aGoodbye\"!\n" +
+	"\tHeartbeat\x12\x14\n" +
+	"\x05stamp\x18\x02 \x01(\x04R\x05stamp\"%\n" +
 	"\rFabricApplied\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\x81\x01\n" +
 	"\fPortProblems\x129\n" +

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -60,6 +61,29 @@ func TestNodesAreToldOfTheRoots(t *testing.T) {
 		s.put(state.Op{PutCluster: &c})
 		if got := string(w.next().GetCluster().GetRootsPem()); got != "old new" {
 			t.Errorf("told of the roots %q", got)
+		}
+	})
+}
+
+// A node counts from when it sent what was answered.
+func TestAnswersCarryTheStampOfTheLatestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newRig(t, newFakeStore("n1")).open("n1")
+		w.greeted()
+		for stamp := uint64(1); stamp <= 50; stamp++ {
+			w.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{Stamp: stamp}}})
+		}
+		for last := uint64(0); last < 50; {
+			select {
+			case m := <-w.queue:
+				if h := m.GetHeartbeat(); h != nil && h.GetStamp() <= last {
+					t.Fatalf("answer %d after %d", h.GetStamp(), last)
+				} else if h != nil {
+					last = h.GetStamp()
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%d heartbeats answered of 50", last)
+			}
 		}
 	})
 }

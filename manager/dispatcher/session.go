@@ -46,10 +46,10 @@ type session struct {
 // coalesce for as long as the stream is busy.
 type pending struct {
 	tasks   map[api.TaskID]struct{}
-	resync  bool // any task may have changed
-	node    bool // look at the node itself
-	info    bool // what all nodes are told has changed
-	beat    bool // answer a heartbeat
+	resync  bool            // any task may have changed
+	node    bool            // look at the node itself
+	info    bool            // what all nodes are told has changed
+	beat    *wire.Heartbeat // the latest, if it is to be answered
 	acked   uint64
 	cleared uint64
 	tunnels []string

@@ -71,7 +71,7 @@ func (d *Dispatcher) handle(s *session, m *wire.FromNode) (done bool, err error)
 	s.heard.Store(true)
 	switch m := m.GetMessage().(type) {
 	case *wire.FromNode_Heartbeat:
-		s.mark(func(p *pending) { p.beat = true })
+		s.mark(func(p *pending) { p.beat = m.Heartbeat })
 	case *wire.FromNode_Status:
 		d.reports.add(s, m.Status)
 	case *wire.FromNode_DescriptionJson:
@@ -146,8 +146,8 @@ func (w *sender) flush(p pending) error {
 			return err
 		}
 	}
-	if p.beat {
-		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{}}}); err != nil {
+	if p.beat != nil {
+		if err := w.stream.Send(&wire.FromManager{Message: &wire.FromManager_Heartbeat{Heartbeat: &wire.Heartbeat{Stamp: p.beat.GetStamp()}}}); err != nil {
 			return err
 		}
 	}

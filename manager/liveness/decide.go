@@ -8,6 +8,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/network/gossip"
+	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
 const (
@@ -23,7 +24,8 @@ const (
 	// up again. It costs the same time wherever containers died with the daemon, their
 	// engine say, and wherever something refuses connections in place of a host without
 	// power: a router's firewall, or another host that was given its address. Nobody
-	// restarts such containers, and updates that must stop one wait. Counted from the death in gossip, so a new
+	// restarts such containers, and updates that must stop one wait. Those that must never
+	// run twice are not replaced then either: NodeStatus.DaemonGone says so. Counted from the death in gossip, so a new
 	// leader does not start anew. Zero would make a daemon's absence a host's death.
 	DaemonGrace = time.Minute
 	// AskGrace is how long after the death in gossip the host may still owe
@@ -43,11 +45,10 @@ const (
 	pardonMax = 5 * time.Second
 )
 
-// Change is a new state of a node, and why.
+// Change is a new verdict on a node.
 type Change struct {
-	NodeID  api.NodeID
-	State   api.NodeState
-	Message string
+	NodeID api.NodeID
+	state.Verdict
 	// Seen is the status that the decision was made on. Whoever writes the
 	// change must drop it if the node has got another session since.
 	Seen api.NodeStatus
@@ -83,13 +84,13 @@ func (j *Judge) Step(now time.Time, nodes []*api.Node, members []gossip.Member) 
 
 	var changes []Change
 	for _, n := range nodes {
-		state, msg := j.judge(now, n, byID, heard)
-		if state == api.NodeDown && n.Status.State != api.NodeDown && now.Before(j.pardon) {
+		v := j.judge(now, n, byID, heard)
+		if v.State == api.NodeDown && n.Status.State != api.NodeDown && now.Before(j.pardon) {
 			continue
 		}
 		// Why a node is unknown says what to do about it, and may change.
-		if state != n.Status.State || state == api.NodeUnknown && msg != n.Status.Message {
-			changes = append(changes, Change{n.ID, state, msg, n.Status})
+		if v.State != n.Status.State || v.DaemonGone != n.Status.DaemonGone || v.State == api.NodeUnknown && v.Message != n.Status.Message {
+			changes = append(changes, Change{n.ID, v, n.Status})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return order(a) - order(b) })
@@ -105,18 +106,18 @@ func order(c Change) int {
 }
 
 // judge is the table of the package's comment.
-func (j *Judge) judge(now time.Time, n *api.Node, nodes map[api.NodeID]*api.Node, heard map[api.NodeID]gossip.Member) (api.NodeState, string) {
+func (j *Judge) judge(now time.Time, n *api.Node, nodes map[api.NodeID]*api.Node, heard map[api.NodeID]gossip.Member) state.Verdict {
 	g, known := heard[n.ID]
 	if known && g.State == gossip.Left {
-		return api.NodeDown, "left the cluster"
+		return state.Verdict{State: api.NodeDown, Message: "left the cluster"}
 	}
 	why := lostSession(n, nodes, heard)
 	if why == "" {
 		delete(j.since, n.ID)
 		if known && g.State == gossip.Dead {
-			return api.NodeReady, "has a session, but gossip does not hear it: is port 7946 open, tcp and udp?"
+			return state.Verdict{State: api.NodeReady, Message: "has a session, but gossip does not hear it: is port 7946 open, tcp and udp?"}
 		}
-		return api.NodeReady, ""
+		return state.Verdict{State: api.NodeReady}
 	}
 	since, ok := j.since[n.ID]
 	if !ok {
@@ -125,31 +126,46 @@ func (j *Judge) judge(now time.Time, n *api.Node, nodes map[api.NodeID]*api.Node
 	switch {
 	case known && g.State == gossip.Dead:
 		return judgeDead(now, n, g, why)
-	case n.Status.State == api.NodeDown || n.Status.State == api.NodeDisconnected: // only a session brings it back
-		return n.Status.State, n.Status.Message
+	case buried(n):
+		return asItIs(n)
 	case known && now.Sub(since) < SessionGrace && n.Status.State == api.NodeReady:
-		return api.NodeReady, n.Status.Message
+		return state.Verdict{State: api.NodeReady, Message: n.Status.Message}
 	case known:
-		return api.NodeUnknown, "gossip hears it, but " + why + ": see its daemon's log, and that it reaches the managers on 2377/tcp"
+		return state.Verdict{State: api.NodeUnknown, Message: "gossip hears it, but " + why + ": see its daemon's log, and that it reaches the managers on 2377/tcp"}
 	case now.Sub(since) < FirstGrace:
-		return api.NodeUnknown, "not heard of yet, and " + why
+		return state.Verdict{State: api.NodeUnknown, Message: "not heard of yet, and " + why, DaemonGone: n.Status.DaemonGone}
 	}
-	return api.NodeDown, fmt.Sprintf("not heard of for %v, and %s", FirstGrace, why)
+	return state.Verdict{State: api.NodeDown, Message: fmt.Sprintf("not heard of for %v, and %s", FirstGrace, why), DaemonGone: n.Status.DaemonGone}
 }
 
-// judgeDead tells a daemon that is gone from a host that is.
-func judgeDead(now time.Time, n *api.Node, g gossip.Member, why string) (api.NodeState, string) {
+// judgeDead tells a daemon that is gone from a host that is. That it was gone
+// stays true when the host falls silent after it: whether the host has lost its
+// power or its cable nobody knows, and nobody is there to stop its containers.
+// Only a session, or the gossip of a node that is not down yet, says that it is back.
+func judgeDead(now time.Time, n *api.Node, g gossip.Member, why string) state.Verdict {
 	gone := now.Sub(g.Since)
-	buried := n.Status.State == api.NodeDown || n.Status.State == api.NodeDisconnected // only a session brings it back
 	switch {
-	case !buried && g.Host == gossip.HostRefuses && gone < DaemonGrace:
-		return api.NodeUnknown, fmt.Sprintf("its host answers but its daemon does not run: containers go on, and are replaced unless it is back within %v", DaemonGrace)
-	case !buried && g.Host == gossip.HostUnasked && gone < AskGrace:
-		return n.Status.State, n.Status.Message
+	case !buried(n) && g.Host == gossip.HostRefuses && gone < DaemonGrace:
+		return state.Verdict{State: api.NodeUnknown, Message: fmt.Sprintf("its host answers but its daemon does not run: containers go on, and are replaced unless it is back within %v", DaemonGrace), DaemonGone: true}
+	case !buried(n) && g.Host == gossip.HostUnasked && gone < AskGrace:
+		return asItIs(n)
 	case g.Host == gossip.HostRefuses:
-		return api.NodeDown, fmt.Sprintf("its host answers but its daemon has not run for %v, and %s", DaemonGrace, why)
+		return state.Verdict{State: api.NodeDown, Message: fmt.Sprintf("its host answers but its daemon has not run for %v, and %s", DaemonGrace, why), DaemonGone: true}
+	case g.Host == gossip.HostListens:
+		return state.Verdict{State: api.NodeDown, Message: "its host answers but its daemon does not, as one that hangs, and " + why, DaemonGone: true}
+	case n.Status.DaemonGone:
+		return state.Verdict{State: api.NodeDown, Message: "its host has fallen silent after its daemon, and " + why, DaemonGone: true}
 	}
-	return api.NodeDown, "gossip does not hear it, and " + why
+	return state.Verdict{State: api.NodeDown, Message: "gossip does not hear it, and " + why}
+}
+
+// buried reports whether only a session brings the node back.
+func buried(n *api.Node) bool {
+	return n.Status.State == api.NodeDown || n.Status.State == api.NodeDisconnected
+}
+
+func asItIs(n *api.Node) state.Verdict {
+	return state.Verdict{State: n.Status.State, Message: n.Status.Message, DaemonGone: n.Status.DaemonGone}
 }
 
 // lostSession says why the node has no session; "" means that it has one.
@@ -165,8 +181,14 @@ func lostSession(n *api.Node, nodes map[api.NodeID]*api.Node, heard map[api.Node
 	if holder == nil || !holder.IsManager() {
 		return fmt.Sprintf("manager %s, which held its session, is no manager any more", s.SessionManager)
 	}
-	if g, ok := heard[s.SessionManager]; ok && (g.State == gossip.Dead || g.State == gossip.Left) {
+	g, ok := heard[s.SessionManager]
+	switch {
+	case ok && (g.State == gossip.Dead || g.State == gossip.Left):
 		return fmt.Sprintf("manager %s, which held its session, is gone", holder.Hostname())
+	case buried(n) && (!ok || g.State != gossip.Alive):
+		// The leader before knew that this manager is gone; a new one may not have
+		// heard of it yet, and must not take a node for ready on its word.
+		return fmt.Sprintf("manager %s, which held its session, is not heard of", holder.Hostname())
 	}
 	return ""
 }

@@ -22,6 +22,7 @@ type moment struct {
 	starve bool
 	heard  string // of gossip: "m1 alive, w1 dead", "w1 dead refuses" where its host answers; absent: as before
 	lost   string // nodes whose session has ended; "-": none
+	leader bool   // a new one, that has judged nobody yet
 	want   string
 }
 
@@ -55,42 +56,70 @@ func TestStories(t *testing.T) {
 		"a daemon is killed and started again": {
 			{heard: all},
 			{after: 200 * time.Millisecond, lost: "w1", heard: "m1 alive, m2 alive, w1 suspect refuses"},
-			{after: 2500 * time.Millisecond, heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown"},
+			{after: 2500 * time.Millisecond, heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
 			{after: 50 * time.Second},
 			{heard: all, want: "w1 unknown"}, // for another reason
 			{after: time.Second, lost: "-", want: "w1 ready"},
 		},
 		"a daemon is gone for good": {
-			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown"},
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
 			{after: 59 * time.Second},
-			{after: time.Second, want: "w1 down"},
+			{after: time.Second, want: "w1 down gone"},
 			{after: time.Hour},
 			{heard: all},
 			{lost: "-", want: "w1 ready"},
 		},
 		"a host loses power while its daemon is gone": {
-			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown"},
-			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead", want: "w1 down"},
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
+			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead", want: "w1 down gone"}, // or its cable
 			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead refuses"}, // it boots
 			{after: 10 * time.Second, heard: all},
 			{lost: "-", want: "w1 ready"},
 		},
 		"the daemon of the manager that held a worker's session is gone": {
 			{heard: all},
-			{after: 3 * time.Second, heard: "m1 alive, m2 dead refuses, w1 alive", want: "m2 unknown"},
+			{after: 3 * time.Second, heard: "m1 alive, m2 dead refuses, w1 alive", want: "m2 unknown gone"},
 			{after: 11 * time.Second, want: "w1 unknown"}, // it found no other manager
-			{after: 50 * time.Second, want: "m2 down"},
+			{after: 50 * time.Second, want: "m2 down gone"},
 		},
 		"a worker loses power, and the daemon that held its session is gone": {
 			{heard: all},
-			{after: 3 * time.Second, heard: "m1 alive, m2 dead refuses, w1 dead", want: "w1 down, m2 unknown"},
+			{after: 3 * time.Second, heard: "m1 alive, m2 dead refuses, w1 dead", want: "w1 down, m2 unknown gone"},
 		},
 		"a daemon hangs: its host accepts connections": {
-			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead listens", want: "w1 down"},
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead listens", want: "w1 down gone"},
+			{after: time.Minute, heard: all, lost: "-", want: "w1 ready"},
+		},
+		"a daemon that was gone is back before its cable is pulled": {
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
+			{after: 10 * time.Second, heard: all, want: "w1 unknown"},
+			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead", want: "w1 down"},
+		},
+		"the host of a node that is down answers without its daemon": {
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead", want: "w1 down"},
+			{after: time.Minute, heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 down gone"},
+			{after: time.Minute, heard: "m1 alive, m2 alive, w1 dead"},
+			{heard: all}, // the daemon may still be without a way to the managers
+			{lost: "-", want: "w1 ready"},
+		},
+		"the leader changes while a manager and its worker are down": {
+			{heard: "m1 alive, m2 dead, w1 dead", want: "m2 down, w1 down"},
+			{after: time.Second, leader: true, heard: "m1 alive, m2 suspect, w1 suspect"},
+			{after: time.Second, heard: "m1 alive, m2 dead, w1 dead"},
+			{after: time.Second, leader: true, heard: "m1 alive"},
+			{after: time.Minute},
+			{heard: all, want: "m2 ready, w1 ready"}, // their sessions have outlived it
+		},
+		"the leader changes while a node's daemon is gone": {
+			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
+			{after: time.Second, leader: true, heard: "m1 alive, m2 alive", want: "w1 unknown gone"}, // for another reason
+			{after: 20 * time.Second, want: "w1 down gone"},
+			{after: time.Second, leader: true, heard: "m1 alive, m2 alive, w1 dead unasked"},
+			{after: time.Minute},
 		},
 		"the leader learns of a death that it has not suspected": {
 			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead unasked"},
-			{after: 300 * time.Millisecond, heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown"},
+			{after: 300 * time.Millisecond, heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
 		},
 		"the leader learns of a death and its question stays open": {
 			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead unasked"},
@@ -147,10 +176,14 @@ func tell(t *testing.T, story []moment) {
 				}
 				for _, n := range nodes {
 					if n.ID == c.NodeID {
-						n.Status.State, n.Status.Message = c.State, c.Message
+						n.Status.State, n.Status.Message, n.Status.DaemonGone = c.State, c.Message, c.DaemonGone
 					}
 				}
-				got = append(got, fmt.Sprintf("%s %s", c.NodeID, c.State))
+				change := fmt.Sprintf("%s %s", c.NodeID, c.State)
+				if c.DaemonGone {
+					change += " gone"
+				}
+				got = append(got, change)
 			}
 		}
 		for left := m.after; left > 0; left -= Tick {
@@ -160,6 +193,9 @@ func tell(t *testing.T, story []moment) {
 			}
 			now = now.Add(min(left, Tick))
 			step()
+		}
+		if m.leader {
+			judge = Judge{}
 		}
 		if m.heard != "" {
 			members = since(now, members, parse(m.heard))

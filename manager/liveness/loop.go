@@ -101,8 +101,7 @@ func wait(ctx context.Context, view *state.View, cursor *state.Cursor, heard <-c
 func (l *Loop) write(ctx context.Context, changes []Change) error {
 	cmd := state.Command{At: time.Now()}
 	for _, c := range changes {
-		verdict := &state.Verdict{State: c.State, Message: c.Message}
-		cmd.Ops = append(cmd.Ops, state.Op{ObserveNode: &state.ObserveNode{ID: c.NodeID, Verdict: verdict, IfSession: c.Seen.Session}})
+		cmd.Ops = append(cmd.Ops, state.Op{ObserveNode: &state.ObserveNode{ID: c.NodeID, Verdict: &c.Verdict, IfSession: c.Seen.Session}})
 	}
 	res, err := l.Store.Propose(ctx, cmd)
 	if err := errors.Join(err, res.Err()); err != nil {

@@ -88,9 +88,9 @@ func (x *tx) stamp(old, next *api.Service) {
 		next.Canary = &c
 	}
 	if next.Rebalance != nil {
-		r := api.Rebalance{Since: x.at}
-		if old != nil && old.Rebalance != nil {
-			r = *old.Rebalance
+		r := *next.Rebalance
+		if r.Since = x.at; old != nil && old.Rebalance.UnderWay() {
+			r.Since = old.Rebalance.Since
 		}
 		next.Rebalance = &r
 	}

@@ -107,7 +107,7 @@ func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot,
 		restart.Successor(c, s, ended[last], seen, now)
 	case restart.Finished(v, sl) == nil:
 		desired := api.TaskRunning
-		if sl.Stopping(v) {
+		if stopping, _ := sl.Stopping(v, seen, now); stopping {
 			desired = api.TaskReady
 		}
 		c.Create = append(c.Create, sl.Task(s, slot.Version(s, 0), desired))

@@ -37,19 +37,36 @@ func Reap(v *state.View, id api.ServiceID, slots []slot.Slot) slot.Changes {
 
 func reapSlot(v *state.View, service *api.Service, sl slot.Slot, limit int) (ids []api.TaskID) {
 	gone := service == nil || sl.Number == 0 && v.Node(sl.Node) == nil
-	holder := holderOf(v, service, sl)
+	holder, last := holderOf(v, service, sl), lastAttempts(sl)
 	kept := len(sl.Tasks)
 	for _, t := range sl.Tasks { // the oldest first
 		if !t.Status.State.Terminal() || slot.EndedByItself(t) {
 			continue
 		}
-		surplus := limit >= 0 && kept > limit && t != holder
+		surplus := limit >= 0 && kept > limit && t != holder && last[t.Replaces] != t
 		if gone || t.Desired == api.TaskRemove || surplus {
 			ids = append(ids, t.ID)
 			kept--
 		}
 	}
 	return ids
+}
+
+// lastAttempts are, by the live task that they were to take over from, the
+// tasks that tried last: without them they would be tried anew for ever.
+func lastAttempts(sl slot.Slot) map[api.TaskID]*api.Task {
+	var last map[api.TaskID]*api.Task
+	for _, from := range sl.Live() {
+		for _, t := range sl.Tasks {
+			if t.Replaces == from.ID {
+				if last == nil {
+					last = map[api.TaskID]*api.Task{}
+				}
+				last[from.ID] = t
+			}
+		}
+	}
+	return last
 }
 
 // holderOf is the task without which the slot would be filled anew.

@@ -14,7 +14,7 @@ import (
 // Reconcile returns what brings a job, whose slots are given, closer to the end
 // of its current iteration, and what ends the earlier ones.
 func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
-	j := &job{view: v, service: s, seen: seen, now: now}
+	j := &job{view: v, service: s, seen: seen, now: now, moves: slot.NewMoves(v, s, seen, now)}
 	if s.Spec.Mode.GlobalJob != nil {
 		j.everywhere(slots)
 	} else {
@@ -29,6 +29,7 @@ type job struct {
 	service *api.Service
 	seen    slot.Seen
 	now     time.Time
+	moves   *slot.Moves
 	out     slot.Changes
 }
 
@@ -41,7 +42,7 @@ func (j *job) inNumber(slots []slot.Slot) {
 	for _, sl := range slots {
 		known[sl.Number] = sl
 		room -= j.busy(sl)
-		j.retire(sl, sl.Number > last, func(t *api.Task) bool { return slot.Down(j.view, t) || slot.Drained(j.view, t) })
+		j.retire(sl, sl.Number > last, j.lost)
 	}
 	for n := 1; n <= last && room > 0 && !j.out.Full(); n++ {
 		sl, ok := known[n]
@@ -71,15 +72,25 @@ func (j *job) everywhere(slots []slot.Slot) {
 // busy counts the tasks of a slot that may be at work, whatever is wanted of
 // them: one that stops has not stopped yet, and its successor waits. So what a
 // job may have at work at once is never exceeded, and a task that is complete
-// before its stop signal arrives is not done twice. A node that is down is not
-// waited for.
+// before its stop signal arrives is not done twice. A node that is down is
+// waited for as long as the service says.
 func (j *job) busy(sl slot.Slot) (n int) {
 	for _, t := range sl.Tasks {
-		if !t.Status.State.Terminal() && !slot.Down(j.view, t) {
+		if !t.Status.State.Terminal() && !(slot.Down(j.view, t) && j.lost(t)) {
 			n++
 		}
 	}
 	return n
+}
+
+// lost reports whether a task of a replicated job is to be done elsewhere. No
+// successor runs beside it: its work would be done twice.
+func (j *job) lost(t *api.Task) bool {
+	leave, again := j.moves.Leaving(t)
+	if leave.Why == "" && again.After(j.now) {
+		j.out.WakeAt(again)
+	}
+	return leave.Why != ""
 }
 
 // retire ends what should not be there: all of a slot beyond the last, what

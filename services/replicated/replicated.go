@@ -8,6 +8,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/restart"
+	"github.com/swarmctl/swarmctl/services/rollout"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
 
@@ -27,16 +28,18 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 		}
 	}
 	var c slot.Changes
+	moves := slot.NewMoves(v, s, seen, now)
 	if surplus := len(held) - int(min(want, 1<<31)); surplus > 0 {
-		held = scaleDown(&c, v, held, surplus)
+		held = scaleDown(&c, moves, held, surplus)
 	}
+	r := repairs{view: v, service: s, seen: seen, now: now, moves: moves, room: moves.Room(held, rollout.Busy(v, s, held, seen, now)), out: &c}
 	for _, sl := range held {
 		if c.Full() {
 			return c
 		}
-		repair(&c, v, s, sl, seen, now)
+		r.repair(sl)
 	}
-	scaleUp(&c, v, s, held, gone, want)
+	scaleUp(&c, v, s, held, gone, want, seen, now)
 	return c
 }
 
@@ -51,78 +54,16 @@ func holds(v *state.View, sl slot.Slot) bool {
 	return restart.Finished(v, sl) != nil
 }
 
-// repair sees to it that a slot has one task that can run.
-func repair(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, seen slot.Seen, now time.Time) {
-	var good, lost, ended []*api.Task
-	for _, t := range sl.Tasks {
-		switch {
-		case slot.EndedByItself(t):
-			ended = append(ended, t)
-		case !t.Live():
-		case slot.Down(v, t) || slot.Drained(v, t):
-			lost = append(lost, t)
-		default:
-			good = append(good, t)
-		}
-	}
-	for _, t := range lost {
-		c.Shut(t, api.TaskShutdown)
-	}
-	switch {
-	case len(good) > 0:
-		dropTwins(c, good)
-		for _, t := range ended {
-			if slices.ContainsFunc(good, func(g *api.Task) bool { return g.SpecVersion == t.SpecVersion || t.SpecVersion != s.SpecVersion }) {
-				c.Shut(t, api.TaskShutdown)
-				continue
-			}
-			// The new task of an update that starts it beside the old one.
-			restart.Successor(c, s, t, seen, now)
-		}
-	case len(lost) > 0:
-		// The node failed, not the task: at once, wherever there is room.
-		last := lost[len(lost)-1]
-		next := sl.Task(s, slot.Version(s, last.SpecVersion), api.TaskRunning)
-		next.Restarts = last.Restarts
-		c.Create = append(c.Create, next)
-		for _, t := range ended {
-			c.Shut(t, api.TaskShutdown)
-		}
-	case len(ended) > 0:
-		last := len(ended) - 1
-		for _, t := range ended[:last] {
-			c.Shut(t, api.TaskShutdown)
-		}
-		restart.Successor(c, s, ended[last], seen, now)
-	}
-}
-
-// dropTwins leaves one live task of each spec in a slot, the one that has come
-// furthest. Two of different specs are an update that starts the new one first.
-func dropTwins(c *slot.Changes, live []*api.Task) {
-	best := map[uint64]*api.Task{}
-	for _, t := range live {
-		if b := best[t.SpecVersion]; b == nil || t.Status.State > b.Status.State {
-			best[t.SpecVersion] = t
-		}
-	}
-	for _, t := range live {
-		if best[t.SpecVersion] != t {
-			c.Shut(t, api.TaskShutdown)
-		}
-	}
-}
-
 // scaleUp fills the lowest free slots. Where an earlier task of the slot is
 // still stopping, the new one gets ready and waits: two containers of one slot
 // would share its volumes.
-func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.Slot, want uint64) {
+func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.Slot, want uint64, seen slot.Seen, now time.Time) {
 	taken, stopping := map[int]bool{}, map[int]bool{}
 	for _, sl := range held {
 		taken[sl.Number] = true
 	}
 	for _, sl := range gone {
-		stopping[sl.Number] = sl.Stopping(v)
+		stopping[sl.Number], _ = sl.Stopping(v, seen, now)
 	}
 	missing := int64(min(want, 1<<31)) - int64(len(held))
 	for n := 1; missing > 0 && !c.Full(); n++ {
@@ -138,10 +79,11 @@ func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.S
 	}
 }
 
-// scaleDown removes slots, first those that serve nobody yet, then those on
-// the nodes that have most of this service. It returns the others.
-func scaleDown(c *slot.Changes, v *state.View, held []slot.Slot, surplus int) []slot.Slot {
-	ranked := rank(v, held)
+// scaleDown removes slots, first those that serve nobody yet or are to leave
+// their node, then those on the nodes that have most of this service. It returns
+// the others.
+func scaleDown(c *slot.Changes, moves *slot.Moves, held []slot.Slot, surplus int) []slot.Slot {
+	ranked := rank(moves, held)
 	keep := make([]slot.Slot, 0, len(held)-surplus)
 	for i, r := range ranked {
 		if i >= surplus {
@@ -161,21 +103,22 @@ func scaleDown(c *slot.Changes, v *state.View, held []slot.Slot, surplus int) []
 
 type ranked struct {
 	slot.Slot
-	serving int // 0: has no node; 1: does not run, or is on a lost node; 2: runs
+	serving int // 0: has no node; 1: does not run, or is to leave its node; 2: runs
 	nth     int // the how-many-th running slot of its node
 }
 
 // rank orders slots by how little would be missed without them. Counting the
 // slots of each node and taking the highest counts first evens out the nodes.
-func rank(v *state.View, held []slot.Slot) []ranked {
+func rank(moves *slot.Moves, held []slot.Slot) []ranked {
 	list := make([]ranked, len(held))
 	onNode := map[api.NodeID]int{}
 	for i, sl := range held {
 		r := ranked{Slot: sl}
 		for _, t := range sl.Live() {
+			leave, _ := moves.Leaving(t)
 			switch {
 			case t.NodeID == "":
-			case t.Status.State < api.TaskRunning || slot.Down(v, t) || slot.Drained(v, t):
+			case t.Status.State < api.TaskRunning || leave.Why != "":
 				r.serving = max(r.serving, 1)
 			case r.serving < 2:
 				onNode[t.NodeID]++

@@ -41,6 +41,11 @@ func Decide(s *api.Service, t *api.Task, ran time.Duration) Decision {
 	if !slot.Current(s, t) {
 		return Decision{Restart: true}
 	}
+	if t.Status.State == api.TaskShutdown {
+		// Its node was cut off and stopped it (see setting.LabelSelfStop): no
+		// failure of the task, whatever the policy says of those.
+		return Decision{Restart: true, Restarts: t.Restarts}
+	}
 	p := slot.SpecOf(s, t).TaskTemplate.RestartPolicy
 	if p == nil {
 		p = &swarm.RestartPolicy{}
@@ -112,12 +117,18 @@ func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now
 
 // Due raises the tasks to the service's goal that have been kept ready and may
 // run now: their delay is over, and the task before them in the slot has ended.
-// A node that is down is not waited for.
+// A task that is lost is not waited for.
 func Due(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	var c slot.Changes
 	for _, sl := range slots {
 		for _, t := range sl.Tasks {
-			if t.Desired != api.TaskReady || !t.Live() || sl.Stopping(v) {
+			if t.Desired != api.TaskReady || !t.Live() {
+				continue
+			}
+			if stopping, again := sl.Stopping(v, seen, now); stopping {
+				if again.After(now) {
+					c.WakeAt(again)
+				}
 				continue
 			}
 			if at := seen.Due(t, now); at.After(now) {

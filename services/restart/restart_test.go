@@ -27,6 +27,7 @@ func TestDecide(t *testing.T) {
 		"many":                    {nil, rejected, 99, 0, "restart in 5m0s, restarts 100"},
 		"ran well":                {nil, failed, 9, time.Minute, "restart in 0s, restarts 1"},
 		"success under any":       {nil, complete, 0, 0, "restart in 0s, restarts 1"},
+		"stopped by its node":     {&swarm.RestartPolicy{Condition: "none"}, api.TaskShutdown, 3, time.Second, "restart in 0s, restarts 3"},
 		"none":                    {&swarm.RestartPolicy{Condition: "none"}, failed, 0, 0, "no restart"},
 		"success":                 {&swarm.RestartPolicy{Condition: "on-failure"}, complete, 0, 0, "no restart"},
 		"rejected is a failure":   {&swarm.RestartPolicy{Condition: "on-failure"}, rejected, 0, 0, "restart in 0s, restarts 1"},

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -8,39 +9,27 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/global"
 	"github.com/swarmctl/swarmctl/services/restart"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
 
-// defaultMonitor is Docker's: for how long a new task is watched for failure.
-const defaultMonitor = 5 * time.Second
-
 // Step returns what the update of a service, whose slots are given, needs next,
-// and when to look again: nothing, where all tasks are current.
+// and when to look again: nothing, where all tasks are current. It comes after
+// Fails had nothing to say, and after the number of tasks was right.
 func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
-	u := &update{view: v, service: s, seen: seen, now: now, cfg: settings(s)}
-	for _, sl := range slots {
-		u.classify(sl)
-	}
+	u := look(v, s, slots, seen, now)
 	switch {
 	case stopped(s):
 		// What has begun beside an old task still takes its place: a slot would
 		// have two tasks for as long as nobody looks.
+		u.out = slot.Changes{}
 		u.retireOld()
 		return u.out
 	case u.current() && !UnderWay(s):
 		return slot.Changes{}
 	case !UnderWay(s):
-		u.report(swarm.UpdateStateUpdating, "update in progress", now)
-	}
-	if t := u.failure(); t != nil && u.cfg.FailureAction != swarm.UpdateFailureActionContinue {
-		u.out = slot.Changes{}
-		if u.cfg.FailureAction == swarm.UpdateFailureActionRollback && !rollingBack(s) && s.PreviousSpec != nil {
-			u.rollBack(t)
-		} else {
-			u.pause(t)
-		}
-		return u.out
+		u.begin()
 	}
 	u.retireOld()
 	u.replace()
@@ -48,6 +37,36 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 		u.complete()
 	}
 	return u.out
+}
+
+// Fails returns how an update ends that has failed: it is paused, or rolled
+// back. It asks for nothing where the update is well, or none is under way. It
+// is asked before anything else is decided: what follows a task that failed is
+// then of the spec that is gone back to, and no broken one is started in between.
+func Fails(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
+	if !UnderWay(s) {
+		return slot.Changes{}
+	}
+	u := look(v, s, slots, seen, now)
+	why := u.failure()
+	u.out = slot.Changes{}
+	switch {
+	case why == "":
+	case u.cfg.FailureAction == swarm.UpdateFailureActionRollback && !rollingBack(s) && s.PreviousSpec != nil:
+		u.rollBack(why)
+	default:
+		u.pause(why)
+	}
+	return u.out
+}
+
+// Busy is in how many slots the update of a service has a task under way: what
+// else is moved meanwhile comes on top of that.
+func Busy(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) int {
+	if !UnderWay(s) {
+		return 0
+	}
+	return look(v, s, slots, seen, now).busy
 }
 
 // update is one step in the making.
@@ -59,49 +78,66 @@ type update struct {
 	cfg     swarm.UpdateConfig
 	out     slot.Changes
 
-	total   int
+	total   int         // slots that the update can get at
 	old     []slot.Slot // run or finished an earlier spec, nothing newer in them
 	overlap []slot.Slot // have tasks of both
 	busy    int         // slots under way: their new task is not settled yet
+	apart   int         // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
 	failed  []*api.Task // new tasks that ended while they were watched
 	wait    time.Time   // until when the last new task is watched
+	stalled []stall     // new tasks that do not run yet
+	last    time.Time   // the last progress: a new task came to run, or the update was seen to begin
 }
 
-// settings are those of the update, or of the rollback that is under way.
-func settings(s *api.Service) swarm.UpdateConfig {
-	cfg, given := swarm.UpdateConfig{Parallelism: 1}, s.Spec.UpdateConfig
-	if rollingBack(s) {
-		given = s.Spec.RollbackConfig
+// look counts in what is there.
+func look(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) *update {
+	u := &update{view: v, service: s, seen: seen, now: now, cfg: settings(s), last: seen.Update(s, now)}
+	away := u.away(slots)
+	for _, sl := range slots {
+		if away[sl.Key] {
+			u.passOver(sl)
+		} else {
+			u.classify(sl)
+		}
 	}
-	if given != nil {
-		cfg = *given
+	if at := u.deadline(); !at.IsZero() {
+		u.out.WakeAt(at)
 	}
-	if cfg.Monitor <= 0 {
-		cfg.Monitor = defaultMonitor
+	return u
+}
+
+// away are the slots of a global service that nothing new can be started in,
+// because their nodes are down or paused. They keep what they have, and get
+// the new version when the node is back.
+func (u *update) away(slots []slot.Slot) map[slot.Key]bool {
+	if u.service.Spec.Mode.Global == nil {
+		return nil
 	}
-	return cfg
+	away := map[slot.Key]bool{}
+	for sl, place := range global.Places(u.view, u.service, slots) {
+		if place != global.Wanted {
+			away[sl.Key] = true
+		}
+	}
+	return away
 }
 
-func rollingBack(s *api.Service) bool {
-	return s.UpdateStatus != nil && s.UpdateStatus.State == swarm.UpdateStateRollbackStarted
+// passOver counts in a slot that is away. Where its new task runs already, it
+// takes over all the same.
+func (u *update) passOver(sl slot.Slot) {
+	u.watch(sl)
+	now, before := u.sort(sl)
+	switch {
+	case len(before) == 0:
+	case slices.ContainsFunc(now, running):
+		u.overlap = append(u.overlap, sl)
+	default:
+		u.apart++
+	}
 }
 
-// UnderWay reports whether the service says that it is being updated, or
-// rolled back.
-func UnderWay(s *api.Service) bool {
-	return s.UpdateStatus != nil && (s.UpdateStatus.State == swarm.UpdateStateUpdating || rollingBack(s))
-}
-
-// stopped reports whether the update waits for the user: the API clears the
-// status with the next change of the spec.
-func stopped(s *api.Service) bool {
-	return s.UpdateStatus != nil &&
-		(s.UpdateStatus.State == swarm.UpdateStatePaused || s.UpdateStatus.State == swarm.UpdateStateRollbackPaused)
-}
-
-// classify counts one slot in.
-func (u *update) classify(sl slot.Slot) {
-	var now, before []*api.Task
+// sort parts the live tasks of a slot into those that it should have and others.
+func (u *update) sort(sl slot.Slot) (now, before []*api.Task) {
 	for _, t := range sl.Live() {
 		if t.SpecVersion == u.service.SpecVersion {
 			now = append(now, t)
@@ -109,22 +145,35 @@ func (u *update) classify(sl slot.Slot) {
 			before = append(before, t)
 		}
 	}
+	return now, before
+}
+
+// classify counts one slot in.
+func (u *update) classify(sl slot.Slot) {
+	now, before := u.sort(sl)
 	finished := restart.Finished(u.view, sl)
-	if len(now)+len(before) == 0 && finished == nil {
+	ended := slices.ContainsFunc(sl.Tasks, slot.EndedByItself)
+	if len(now)+len(before) == 0 && finished == nil && !ended {
 		return // a slot of the past
 	}
 	u.total++
 	failing := u.watch(sl)
 	switch {
+	case len(now)+len(before) == 0 && finished == nil: // its restart is waited for, as if it ran
+		if !failing || u.cfg.FailureAction != swarm.UpdateFailureActionContinue {
+			u.busy++
+		}
 	case len(now) == 0 && (len(before) > 0 || finished.SpecVersion != u.service.SpecVersion):
 		u.old = append(u.old, sl)
 	case len(now) > 0 && len(before) > 0:
 		u.overlap = append(u.overlap, sl)
 		u.busy++
+		u.expect(sl, now)
 	case failing && u.cfg.FailureAction == swarm.UpdateFailureActionContinue:
 		// Restarted as any other task is; the update does not wait for it.
-	case len(now) > 0 && !u.rested(now[len(now)-1]):
+	case len(now) > 0 && !u.rested(now):
 		u.busy++
+		u.expect(sl, now)
 	}
 }
 
@@ -138,11 +187,14 @@ func (u *update) watch(sl slot.Slot) (failing bool) {
 		if t.SpecVersion != u.service.SpecVersion || u.predates(t) {
 			continue
 		}
+		if ran := u.seen.Tasks[t.ID].Running; ran.After(u.last) {
+			u.last = ran
+		}
 		switch {
 		case u.bad(t):
 			failing = true
 			u.failed = append(u.failed, t)
-		case t.Live() && t.Status.State == api.TaskRunning:
+		case t.Live() && running(t):
 			if end := u.seen.Tasks[t.ID].Running.Add(u.cfg.Monitor); end.After(u.wait) {
 				u.wait = end
 			}
@@ -173,22 +225,30 @@ func (u *update) predates(t *api.Task) bool {
 	return began != nil && t.Meta.CreatedAt.Before(*began)
 }
 
-// rested reports whether a new task runs and has done so for the update's
-// delay: then its place in the batch is free.
-func (u *update) rested(t *api.Task) bool {
-	if t.Status.State != api.TaskRunning {
+// rested reports whether a slot's new task runs and has done so for the
+// update's delay: then its place in the batch is free. Of several, which is a
+// task being moved to another node, one is enough.
+func (u *update) rested(tasks []*api.Task) bool {
+	var free time.Time
+	for _, t := range tasks {
+		if !running(t) {
+			continue
+		}
+		if at := u.seen.Tasks[t.ID].Running.Add(u.cfg.Delay); free.IsZero() || at.Before(free) {
+			free = at
+		}
+	}
+	switch {
+	case free.IsZero():
 		return false
-	}
-	if !UnderWay(u.service) {
-		return true
-	}
-	free := u.seen.Tasks[t.ID].Running.Add(u.cfg.Delay)
-	if free.After(u.now) {
+	case UnderWay(u.service) && free.After(u.now):
 		u.out.WakeAt(free)
 		return false
 	}
 	return true
 }
+
+func running(t *api.Task) bool { return t.Status.State == api.TaskRunning }
 
 // current reports whether no slot is left that runs an earlier spec.
 func (u *update) current() bool { return len(u.old)+len(u.overlap) == 0 }
@@ -205,39 +265,40 @@ func (u *update) settled() bool {
 	return true
 }
 
-// failure returns the task that is one too many.
-func (u *update) failure() *api.Task {
+// failure says what the update fails by: the task that ended and is one too
+// many, or the one that it has waited for too long. Empty: it does not fail.
+func (u *update) failure() string {
 	slots := map[slot.Key]bool{}
 	for _, t := range u.failed {
 		slots[slot.KeyOf(t)] = true
-		if float32(len(slots)) > u.cfg.MaxFailureRatio*float32(u.total) {
-			return t
+		if u.cfg.FailureAction != swarm.UpdateFailureActionContinue && float32(len(slots)) > u.cfg.MaxFailureRatio*float32(u.total) {
+			return " due to failure or early termination of task " + string(t.ID)
 		}
 	}
-	return nil
+	if t := u.stuck(); t != nil {
+		return ": " + u.noProgress(t)
+	}
+	return ""
 }
 
 // retireOld stops the old tasks of slots whose new one runs.
 func (u *update) retireOld() {
 	for _, sl := range u.overlap {
-		live := sl.Live()
-		if !slices.ContainsFunc(live, func(t *api.Task) bool {
-			return t.SpecVersion == u.service.SpecVersion && t.Status.State == api.TaskRunning
-		}) {
+		now, before := u.sort(sl)
+		if !slices.ContainsFunc(now, running) {
 			continue
 		}
-		for _, t := range live {
-			if t.SpecVersion != u.service.SpecVersion {
-				u.out.Shut(t, api.TaskShutdown)
-			}
+		for _, t := range before {
+			u.out.Shut(t, api.TaskShutdown)
 		}
 	}
 }
 
 // replace begins with as many slots as the parallelism leaves room for: first
-// those that serve nobody, they cost nothing.
+// those that serve nobody, they cost nothing; then what an update left behind
+// that was not finished; the last are those that run what was good before.
 func (u *update) replace() {
-	slices.SortStableFunc(u.old, func(a, b slot.Slot) int { return serving(a) - serving(b) })
+	slices.SortStableFunc(u.old, func(a, b slot.Slot) int { return cmp.Compare(u.worth(a), u.worth(b)) })
 	for _, sl := range u.old {
 		if u.cfg.Parallelism > 0 && u.busy >= int(u.cfg.Parallelism) || u.out.Full() {
 			return
@@ -247,26 +308,39 @@ func (u *update) replace() {
 	}
 }
 
-func serving(sl slot.Slot) int {
-	for _, t := range sl.Live() {
-		if t.Status.State == api.TaskRunning {
-			return 1
-		}
+// worth orders slots by how little is lost with what runs in them.
+func (u *update) worth(sl slot.Slot) int {
+	switch {
+	case !serves(sl):
+		return 0
+	case slices.ContainsFunc(sl.Live(), u.unfinished):
+		return 1
 	}
-	return 0
+	return 2
 }
+
+// unfinished reports whether a task runs a spec that was never rolled out to
+// its end: neither the service's nor its previous one.
+func (u *update) unfinished(t *api.Task) bool {
+	return t.SpecVersion != u.service.SpecVersion && t.SpecVersion != u.service.PreviousSpecVersion
+}
+
+func serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), running) }
 
 // replaceSlot gives a slot its new task. Stop-first: the new one gets ready
 // while the old one stops, and runs when that has ended (see restart.Due).
 func (u *update) replaceSlot(sl slot.Slot) {
-	if u.cfg.Order == swarm.UpdateOrderStartFirst && serving(sl) == 1 {
-		u.out.Create = append(u.out.Create, sl.Task(u.service, u.service.SpecVersion, api.TaskRunning))
-		return
-	}
+	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && serves(sl)
 	desired := api.TaskRunning
+	if stopping, _ := sl.Stopping(u.view, u.seen, u.now); stopping && !beside {
+		desired = api.TaskReady
+	}
 	for _, t := range sl.Live() {
+		if beside && running(t) {
+			continue
+		}
 		u.out.Shut(t, api.TaskShutdown)
-		if t.Status.State >= api.TaskAssigned && !slot.Down(u.view, t) {
+		if lost, _ := slot.Lost(u.view, t, u.seen, u.now); !lost && !beside && t.Status.State >= api.TaskAssigned {
 			desired = api.TaskReady
 		}
 	}

@@ -2,15 +2,25 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
-	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/slot"
 )
 
-// report says that the update has begun.
+// begin says that the update has begun, and whether it takes the place of another.
+func (u *update) begin() {
+	message := "update in progress"
+	left := func(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), u.unfinished) }
+	if u.service.UpdateStatus == nil && (slices.ContainsFunc(u.old, left) || slices.ContainsFunc(u.overlap, left)) {
+		message += "; it takes the place of one that was not finished"
+	}
+	u.report(swarm.UpdateStateUpdating, message, u.now)
+}
+
 func (u *update) report(s swarm.UpdateState, message string, started time.Time) {
 	u.out.Update = &state.SetUpdateStatus{
 		ID:     u.service.ID,
@@ -18,20 +28,21 @@ func (u *update) report(s swarm.UpdateState, message string, started time.Time) 
 	}
 }
 
-// pause stops the update where it stands. The slots that are under way are
-// finished by the reconciler: they have a task, and it is restarted as any other.
-func (u *update) pause(t *api.Task) {
+// pause stops the update where it stands, and why is the end of a sentence. The
+// slots that are under way are finished by the reconciler: they have a task, and
+// it is restarted as any other.
+func (u *update) pause(why string) {
 	s, verb := swarm.UpdateStatePaused, "update"
 	if rollingBack(u.service) {
 		s, verb = swarm.UpdateStateRollbackPaused, "rollback"
 	}
-	u.end(s, fmt.Sprintf("%s paused due to failure or early termination of task %s", verb, t.ID), nil)
+	u.end(s, verb+" paused"+why, nil)
 }
 
 // rollBack has the service go back to its spec before the update. It is an
 // update of its own: failures until now are not held against it.
-func (u *update) rollBack(t *api.Task) {
-	u.report(swarm.UpdateStateRollbackStarted, fmt.Sprintf("update rolled back due to failure or early termination of task %s", t.ID), u.now)
+func (u *update) rollBack(why string) {
+	u.report(swarm.UpdateStateRollbackStarted, "update rolled back"+why, u.now)
 	u.out.Update.RollBackFrom = u.service.SpecVersion
 }
 
@@ -39,6 +50,12 @@ func (u *update) complete() {
 	s, message := swarm.UpdateStateCompleted, "update completed"
 	if rollingBack(u.service) {
 		s, message = swarm.UpdateStateRollbackCompleted, "rollback completed"
+	}
+	switch {
+	case u.apart == 1:
+		message += "; 1 node is down or paused and gets this version when it is back"
+	case u.apart > 1:
+		message += fmt.Sprintf("; %d nodes are down or paused and get this version when they are back", u.apart)
 	}
 	u.end(s, message, &u.now)
 }

@@ -3,6 +3,7 @@ package slot
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -74,8 +75,8 @@ func (s Slot) Live() []*api.Task {
 	return live
 }
 
-// Down reports whether the task's node is out of reach for good: nothing that
-// it does is waited for.
+// Down reports whether the task's node is out of reach. Whether nothing that it
+// does is waited for any more, Lost says.
 func Down(v *state.View, t *api.Task) bool {
 	if t.NodeID == "" {
 		return false
@@ -90,15 +91,19 @@ func Drained(v *state.View, t *api.Task) bool {
 	return n != nil && n.Spec.Availability == swarm.NodeAvailabilityDrain
 }
 
-// Stopping reports whether the slot has a task that is to stop and has not yet.
-// One on a node that is down is not waited for.
-func (s Slot) Stopping(v *state.View) bool {
+// Stopping reports whether the slot has a task that is to stop and has not yet;
+// one that is lost is not waited for. again is when to look again though nothing
+// happens; zero is never.
+func (s Slot) Stopping(v *state.View, seen Seen, now time.Time) (stopping bool, again time.Time) {
 	for _, t := range s.Tasks {
-		if !t.Wanted() && !t.Status.State.Terminal() && !Down(v, t) {
-			return true
+		if t.Wanted() || t.Status.State.Terminal() {
+			continue
+		}
+		if lost, at := Lost(v, t, seen, now); !lost {
+			return true, at
 		}
 	}
-	return false
+	return false, time.Time{}
 }
 
 // EndedByItself reports whether a task has ended that was meant to run, and

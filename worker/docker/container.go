@@ -43,6 +43,10 @@ type Container struct {
 
 	State  State
 	Health Health
+	// SelfStop is for how long it may be cut off from the managers before it is
+	// to be stopped; 0: for ever. It is not known of a container that only an
+	// event has told of.
+	SelfStop time.Duration
 	// PID is the main process on the host; 0 when it does not run.
 	PID int
 	// Ports are the ports of the host that it holds.

@@ -11,12 +11,13 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 func fromInspect(r *container.InspectResponse) Container {
 	c := Container{ID: r.ID, Name: strings.TrimPrefix(r.Name, "/"), State: Exited}
 	if r.Config != nil {
-		c.Task = api.TaskID(r.Config.Labels[api.LabelOurTask])
+		c.Task, c.SelfStop = api.TaskID(r.Config.Labels[api.LabelOurTask]), setting.SelfStopOf(r.Config.Labels)
 	}
 	if s := r.State; s != nil {
 		c.PID, c.ExitCode, c.OOM, c.Error = s.Pid, s.ExitCode, s.OOMKilled, s.Error

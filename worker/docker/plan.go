@@ -131,6 +131,10 @@ func labels(r *Request, spec *swarm.ContainerSpec) map[string]string {
 	l[api.LabelServiceName] = r.Spec.Name
 	l[api.LabelCluster] = r.Cluster
 	l[api.LabelOurTask] = string(r.Task.ID)
+	// A daemon that is started where no manager can be reached has nothing else.
+	if after, ok := r.Spec.Labels[setting.LabelSelfStop]; ok {
+		l[setting.LabelSelfStop] = after
+	}
 	return l
 }
 

@@ -86,7 +86,7 @@ var planCases = map[string]planCase{
 		{Type: mount.TypeTmpfs, Target: "/tmp", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Mode: 0o1777, Options: [][]string{{"noexec"}}}},
 	}}},
 	"own-settings": {own: map[string]string{
-		"privileged": "true", "devices": "/dev/fuse,/dev/a:/dev/b:r", "gpus": `driver=nvidia,count=2,capabilities=compute,"options=a=b"`, "pid": "host", "ipc": "shareable", "shm-size": "64m",
+		"privileged": "true", "devices": "/dev/fuse,/dev/a:/dev/b:r", "gpus": `driver=nvidia,count=2,capabilities=compute,"options=a=b"`, "pid": "host", "ipc": "shareable", "shm-size": "64m", "self-stop": "10s",
 	}},
 	"host-ip": {own: map[string]string{"host-ip": "8080=127.0.0.1,53/udp=::1"}, ports: []swarm.PortConfig{
 		{TargetPort: 80, PublishedPort: 8080, PublishMode: swarm.PortConfigPublishModeHost, Protocol: swarm.PortConfigProtocolTCP},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
@@ -245,6 +246,7 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 	e.serial++
 	b := &box{cluster: r.Cluster, networks: r.Networking.Networks, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
 	b.ID, b.Name, b.Task, b.State = fmt.Sprintf("c%d", e.serial), plan.Name, r.Task.ID, docker.Created
+	b.SelfStop = setting.SelfStopOf(plan.Config.Labels)
 	for port, bindings := range plan.HostConfig.PortBindings {
 		for range bindings {
 			b.Ports = append(b.Ports, api.PortStatus{Protocol: port.Proto(), Target: uint32(port.Int()), Published: uint32(30000 + e.serial)})
