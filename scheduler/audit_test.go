@@ -45,7 +45,7 @@ func (c *Cluster) inventory() string {
 		for i, n := range s.counts {
 			counts[string(c.slots[i].id)] = n
 		}
-		lines = append(lines, fmt.Sprintf("service %s groups=%d counts=%v", id, s.groups, counts))
+		lines = append(lines, fmt.Sprintf("service %s groups=%d named=%d counts=%v", id, s.groups, s.named, counts))
 	}
 	for key, g := range c.groups {
 		lines = append(lines, fmt.Sprintf("group %v refs=%d waiting=%d", key, g.refs, g.waiting))

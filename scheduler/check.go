@@ -26,6 +26,10 @@ func (p *planner) recheckGroup(g *group) {
 	if len(g.queue) == 0 {
 		return
 	}
+	if p.homeless(&g.needs) != g.homeless { // that is a word on every node
+		p.setStage(g, ready)
+		return
+	}
 	news := false
 	cl := p.class(&g.needs)
 	for len(g.refused) < len(p.slots) {
@@ -63,6 +67,9 @@ func (c *Cluster) check(cl *class, g *group, i, ofService int32) rule {
 // checkRoom is check for the rules that depend on what else is on the node.
 func (c *Cluster) checkRoom(n *needs, i, ofService int32) rule {
 	r := &c.rooms[i]
+	if len(n.affinity) > 0 && c.unmet(n, i) != nil {
+		return ruleAffinity
+	}
 	if n.cpu > 0 && n.cpu > r.cpuFree || n.memory > 0 && n.memory > r.memoryFree {
 		return ruleResources
 	}

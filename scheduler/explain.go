@@ -64,6 +64,11 @@ func (x *explainer) reasons(n *api.Node) []api.Reason {
 	for _, plugin := range needs.fixed.missingPlugins(n) {
 		say(rulePlugin, "it has no "+plugin)
 	}
+	for k := range needs.affinity {
+		if a := &needs.affinity[k]; x.refuses(needs, a, i) {
+			say(ruleAffinity, a.explain())
+		}
+	}
 	say(ruleResources, x.shortages(i)...)
 	for _, port := range needs.ports {
 		if x.slots[i].portTaken(port) {

@@ -33,15 +33,20 @@ type group struct {
 	waiting       int       // entries in queue and pinned that do wait
 	since         time.Time // when the oldest of them was created
 	// refused is, while the group is blocked, why each node refuses it.
-	refused []rule
-	tally   tally
-	left    []int // while it is starved: what its networks had left
+	refused  []rule
+	tally    tally
+	left     []int // while it is starved: what its networks had left
+	homeless bool  // while it is blocked: see Cluster.homeless
 }
 
-// service is shared by the groups of one service.
+// service is shared by the groups of one service, and by those that name it in
+// a constraint.
 type service struct {
+	id     api.ServiceID
 	counts map[int32]int32 // tasks meant to run, by node
 	groups int
+	named  int              // constraints on it
+	shy    map[*service]int // services that may not be where it is, with how many constraints say so
 }
 
 // stage is what the next plan does with a group.
@@ -71,17 +76,31 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 	if g := c.groups[key]; g != nil {
 		return g
 	}
-	s := c.services[key.service]
-	if s == nil {
-		s = &service{counts: map[int32]int32{}}
-		c.services[key.service] = s
-	}
+	s := c.service(key.service)
 	s.groups++
 	asked := spec()
 	g := &group{key: key, needs: needsOf(asked), service: s}
 	c.connect(g, asked)
+	c.relate(g)
 	c.groups[key] = g
 	return g
+}
+
+// service returns what is known of a service. Whoever keeps it counts himself in it.
+func (c *Cluster) service(id api.ServiceID) *service {
+	s := c.services[id]
+	if s == nil {
+		s = &service{id: id, counts: map[int32]int32{}}
+		c.services[id] = s
+	}
+	return s
+}
+
+// forget drops a service that nobody keeps.
+func (c *Cluster) forget(s *service) {
+	if s.groups == 0 && s.named == 0 {
+		delete(c.services, s.id)
+	}
 }
 
 // release gives one reference to the group back.
@@ -91,10 +110,10 @@ func (c *Cluster) release(g *group) {
 	}
 	c.setStage(g, idle)
 	c.disconnect(g)
+	c.unrelate(g)
 	delete(c.groups, g.key)
-	if g.service.groups--; g.service.groups == 0 {
-		delete(c.services, g.key.service)
-	}
+	g.service.groups--
+	c.forget(g.service)
 }
 
 func (c *Cluster) setStage(g *group, to stage) {

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/swarmctl/swarmctl/raftstore/state"
@@ -32,7 +34,19 @@ func (c *Cluster) plan(p planner) Decision {
 	p.Cluster = c
 	p.feed()
 	p.recheck()
-	groups := inOrder(c.stages[ready])
+	p.round()
+	// Tasks that were placed may be what others asked to be with.
+	for len(p.dirty) > 0 && !p.More {
+		p.recheck()
+		p.round()
+		p.retract()
+	}
+	return p.Decision
+}
+
+// round looks once at every group that is ready.
+func (p *planner) round() {
+	groups := inOrder(p.stages[ready])
 	p.groups = len(groups)
 	for _, g := range groups {
 		if p.limit <= 0 {
@@ -41,7 +55,14 @@ func (c *Cluster) plan(p planner) Decision {
 		}
 		p.group(g)
 	}
-	return p.Decision
+}
+
+// retract takes back the refusals that a later round has overtaken.
+func (p *planner) retract() {
+	p.Refuse = slices.DeleteFunc(p.Refuse, func(r Refusal) bool {
+		e := p.entries[r.Task.ID]
+		return e.where != waits || e.told != strings.TrimSuffix(r.Err, seeExplain(r.Task))
+	})
 }
 
 type planner struct {
@@ -134,12 +155,14 @@ func (p *planner) groupQueue(cl *class, g *group) {
 
 // placeRanked ranks all nodes for the group and places on the best until the
 // tasks, the limit or the nodes run out. It returns the tasks that are left.
-// With the last addresses of a network it matters where a task goes: then all
-// nodes are looked at anew after each.
+// With the last addresses of a network it matters where a task goes, and so it
+// does for the first of those that ask to be together: then all nodes are looked
+// at anew after each.
 func (p *planner) placeRanked(cl *class, g *group, queue []*entry) []*entry {
 	for len(queue) > 0 && p.limit > 0 {
 		root := p.candidates(cl, g, min(len(queue), p.limit))
-		for plenty := true; plenty && len(queue) > 0 && p.limit > 0; plenty = p.plenty(&g.needs, 1) {
+		first := p.homeless(&g.needs)
+		for plenty := true; plenty && len(queue) > 0 && p.limit > 0; plenty = !first && p.plenty(&g.needs, 1) {
 			if _, ok := root.best(); !ok {
 				return queue
 			}
@@ -165,7 +188,11 @@ func (p *planner) put(g *group, e *entry, i int32) (rank uint64, again bool) {
 
 // rank is node i's rank for the group.
 func (p *planner) rank(g *group, i int32) uint64 {
-	return rankOf(g.penalty(i, p.now), p.count[i], &p.rooms[i])
+	penalty := g.penalty(i, p.now)
+	if len(g.service.shy) > 0 && g.crowds(i) {
+		penalty = min(15, penalty+1)
+	}
+	return rankOf(penalty, p.count[i], &p.rooms[i])
 }
 
 // blockQueue keeps why each node refused the group, and tells those that wait.
@@ -175,6 +202,7 @@ func (p *planner) blockQueue(g *group) {
 	for _, r := range g.refused {
 		g.tally[r]++
 	}
+	g.homeless = p.homeless(&g.needs)
 	p.refuseQueue(g)
 }
 

@@ -10,10 +10,12 @@ package scheduler
 
 // usePool reports whether the pool is the cheaper way to place the tasks: not
 // for a group that is alone, that asks for a good part of the nodes anyway, or
-// that has tasks on many of them, nor where addresses may run out.
+// that has tasks on many of them, nor where addresses may run out or other
+// services matter.
 func (p *planner) usePool(g *group, tasks int) bool {
 	few := len(p.slots) / 8
-	return p.groups > 1 && !p.noPools && tasks <= few && len(g.service.counts) <= few && len(g.failures) <= few && len(g.needs.spread) == 0 && p.plenty(&g.needs, tasks)
+	return p.groups > 1 && !p.noPools && tasks <= few && len(g.service.counts) <= few && len(g.failures) <= few &&
+		len(g.needs.spread) == 0 && len(g.needs.affinity) == 0 && len(g.service.shy) == 0 && p.plenty(&g.needs, tasks)
 }
 
 func (p *planner) pool(cl *class, n *needs) *ranking {

@@ -58,6 +58,7 @@ func (h *history) serviceLine(i int) string {
 	for _, option := range []string{
 		"cpu=0.7", "mem=300MiB", "gpu=1", "port=80/tcp", "port=53/udp", "max=2",
 		"constraint=node.labels.zone==a", "constraint=node.role!=manager", "spread=node.labels.zone", "platform=linux/amd64",
+		"constraint=service.name" + h.pick("with", "==", "!=") + h.pick("named", "s0", "s1", "s2", "s9"),
 		"mode=dnsrr network=ov", "mode=dnsrr network=small",
 	} {
 		if rapid.IntRange(0, 3).Draw(h.r, option) == 0 {
@@ -190,6 +191,7 @@ func (h *history) checkDecision(v *state.View, d Decision) {
 		if err != nil || !list.Match(n) || !available(n) || !engineAnswers(n) {
 			h.r.Fatalf("task %s was placed on node %s against %v", t.ID, n.ID, list)
 		}
+		h.checkAffinity(v, t, n, list.Services(), on)
 		on[n.ID] = append(on[n.ID], t)
 		if limit := int(spec.TaskTemplate.Placement.MaxReplicas); limit > 0 {
 			if has := countActive(on[n.ID], t.ServiceID); has > limit {
@@ -197,6 +199,22 @@ func (h *history) checkDecision(v *state.View, d Decision) {
 			}
 		}
 		h.checkNode(v, n, on[n.ID], needsOf(spec))
+	}
+}
+
+// checkAffinity checks a task that is placed against what runs on its node.
+func (h *history) checkAffinity(v *state.View, t *api.Task, n *api.Node, constraints []constraint.Service, on map[api.NodeID][]*api.Task) {
+	h.r.Helper()
+	for _, s := range constraints {
+		named := v.ServiceByName(s.Name)
+		there := named != nil && countActive(on[n.ID], named.ID) > 0
+		first := named != nil && named.ID == t.ServiceID && !slices.ContainsFunc(slices.Collect(v.Nodes()), func(n *api.Node) bool {
+			fixed := needsOf(&v.SpecOf(t).Spec).fixed
+			return countActive(on[n.ID], t.ServiceID) > 0 && fixed.check(n) == fits
+		})
+		if there == s.Not && !(first && !s.Not) {
+			h.r.Fatalf("task %s was placed on node %s against %s", t.ID, n.ID, s)
+		}
 	}
 }
 

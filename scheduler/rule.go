@@ -14,6 +14,7 @@ const (
 	ruleConstraints
 	rulePlatform
 	rulePlugin
+	ruleAffinity
 	ruleResources
 	rulePorts
 	ruleReplicas
@@ -28,7 +29,7 @@ type tally [ruleCount]int
 // ruleNames are the names of the rules in Reason.Rule.
 var ruleNames = [ruleCount]string{
 	ruleAvailable: "availability", ruleEngine: "engine", ruleConstraints: "constraints", rulePlatform: "platform", rulePlugin: "plugins",
-	ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
+	ruleAffinity: "affinity", ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
 	ruleAddresses: "addresses",
 }
 
@@ -49,6 +50,8 @@ func (r rule) count(n int) string {
 		return fmt.Sprintf("unsupported platform on %d %s", n, nodes)
 	case rulePlugin:
 		return fmt.Sprintf("missing plugin on %d %s", n, nodes)
+	case ruleAffinity:
+		return fmt.Sprintf("constraints on services not satisfied on %d %s", n, nodes)
 	case ruleResources:
 		return fmt.Sprintf("insufficient resources on %d %s", n, nodes)
 	case rulePorts:

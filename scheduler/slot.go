@@ -206,14 +206,15 @@ func (s *slot) portTaken(p hostPort) bool {
 	return false
 }
 
-// activate counts a task that is meant to run, or one that no longer is.
+// activate counts a task that is meant to run, or one that no longer is. One
+// more changes what fits where groups ask to be with the service.
 func (c *Cluster) activate(i int32, g *group, n int32) {
 	c.rooms[i].tasks += n
 	counts := g.service.counts
 	if counts[i] += n; counts[i] == 0 {
 		delete(counts, i)
 	}
-	if n < 0 {
+	if n < 0 || g.service.named > 0 {
 		c.touch(i)
 	}
 }
