@@ -1,6 +1,9 @@
 package api
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // NodeState is what the cluster knows of a node's life.
 type NodeState string
@@ -19,6 +22,11 @@ type Node struct {
 	Spec        NodeSpec
 	Description NodeDescription
 	Status      NodeStatus
+	// DrainedAt is when the node was drained, by the clock of whoever did it; zero
+	// where it is not drained. The state machine keeps it.
+	DrainedAt time.Time
+	// Load is nil where the node has not said.
+	Load *NodeLoad `cbor:",omitempty"`
 	// ManagerAddr is the host:port of a node that is a member of the Raft
 	// group, and empty for every other node.
 	ManagerAddr string `cbor:",omitempty"`
@@ -40,6 +48,12 @@ type Node struct {
 type NodeStatus struct {
 	State   NodeState
 	Message string `cbor:",omitempty"`
+	// Since is when State became what it is, by the clock of whoever proposed it.
+	// The state machine keeps it.
+	Since time.Time
+	// DaemonGone says that the node answers and its daemon does not: containers
+	// run on there that nobody can stop.
+	DaemonGone bool `cbor:",omitempty"`
 	// Addr is the address at which the node's manager sees it, without a port.
 	Addr string `cbor:",omitempty"`
 	// Session is the ID of the node's session and SessionManager the manager
@@ -48,6 +62,12 @@ type NodeStatus struct {
 	Session        string `cbor:",omitempty"`
 	SessionManager NodeID `cbor:",omitempty"`
 	SessionLost    bool   `cbor:",omitempty"`
+}
+
+// NodeLoad is how busy a node is with everything that runs there, ours or not.
+type NodeLoad struct {
+	CPU    uint8 // percent of all cores in use, over the last minute
+	Memory uint8 // percent of the memory that cannot be had any more
 }
 
 // IsManager reports whether the node is a member of the Raft group.

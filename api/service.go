@@ -1,6 +1,10 @@
 package api
 
-import "github.com/docker/docker/api/types/swarm"
+import (
+	"slices"
+
+	"github.com/docker/docker/api/types/swarm"
+)
 
 // Service is what a user asked for, with what the cluster remembers of it.
 type Service struct {
@@ -8,7 +12,9 @@ type Service struct {
 	Spec ServiceSpec
 	// RegistryAuth is what nodes pull the spec's image with.
 	RegistryAuth RegistryAuth `cbor:",omitempty"`
-	// PreviousSpec is what a rollback goes back to, with its credentials.
+	// PreviousSpec is what a rollback goes back to, with its credentials: the spec
+	// of the last rollout that was finished. Nil where there is nothing to go back
+	// to: the service was never updated, or an unfinished update was rolled back.
 	PreviousSpec         *ServiceSpec `cbor:",omitempty"`
 	PreviousRegistryAuth RegistryAuth `cbor:",omitempty"`
 	// SpecVersion is the version of the task spec that tasks should run. It
@@ -18,6 +24,14 @@ type Service struct {
 	// PreviousSpecVersion is the SpecVersion of PreviousSpec.
 	PreviousSpecVersion uint64              `cbor:",omitempty"`
 	UpdateStatus        *swarm.UpdateStatus `cbor:",omitempty"`
+	// Canary is nil where no canary is under way.
+	Canary *Canary `cbor:",omitempty"`
+	// Hidden are the spec versions whose tasks run without getting connections:
+	// of a blue-green update the side that does not serve, and what was refused,
+	// until its last task has ended.
+	Hidden []uint64 `cbor:",omitempty"`
+	// Rebalance is nil where nobody has asked for one.
+	Rebalance *Rebalance `cbor:",omitempty"`
 	// JobStatus is set for jobs alone. The state machine keeps it: every spec
 	// version that comes into force is a new iteration of the job.
 	JobStatus *swarm.JobStatus `cbor:",omitempty"`
@@ -70,6 +84,9 @@ func (s *Service) Replicas() (n uint64, ok bool) {
 	}
 	return *r.Replicas, true
 }
+
+// Hides reports whether tasks of the spec version get no connections.
+func (s *Service) Hides(version uint64) bool { return slices.Contains(s.Hidden, version) }
 
 // IsJob reports whether the service's tasks are to do something and end, in
 // mode replicated-job or global-job.

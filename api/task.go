@@ -83,6 +83,9 @@ type Task struct {
 	RestartDelay time.Duration `cbor:",omitempty"`
 	// Restarts is how many tasks of this slot failed in a row before this one.
 	Restarts int `cbor:",omitempty"`
+	// Replaces is the task that this one takes over from: it runs on, and is
+	// stopped when this one runs. Empty for a task that takes over from none.
+	Replaces TaskID `cbor:",omitempty"`
 	// Networks are its addresses: from the moment that it has a node until it
 	// has ended. The ingress network is the last, where it is on it.
 	Networks []Attachment `cbor:",omitempty"`

@@ -17,16 +17,27 @@ func (l *Loop) reset(v *state.View) {
 	l.view = v
 	now := l.cfg.Now()
 	seen := l.seen
-	l.seen = slot.Seen{}
+	l.seen = slot.NewSeen()
 	for t := range v.Tasks() {
-		if times, ok := seen[t.ID]; ok {
-			l.seen[t.ID] = times
-		}
+		keep(l.seen.Tasks, seen.Tasks, t.ID)
 		l.seen.Note(t, now)
 		l.dirty[t.ServiceID] = struct{}{}
 	}
+	for n := range v.Nodes() {
+		keep(l.seen.Nodes, seen.Nodes, n.ID)
+		l.seen.NoteNode(n, now)
+	}
 	for s := range v.Services() {
+		keep(l.seen.Updates, seen.Updates, s.ID)
+		l.seen.NoteService(s, now)
 		l.dirty[s.ID] = struct{}{}
+	}
+}
+
+// keep takes over what was seen of an object that is still there.
+func keep[K comparable, T any](into, from map[K]T, id K) {
+	if times, ok := from[id]; ok {
+		into[id] = times
 	}
 }
 
@@ -56,9 +67,11 @@ func (l *Loop) take(e *state.Event) {
 
 func (l *Loop) takeService(p state.Pair[api.Service]) {
 	if p.After != nil {
+		l.seen.NoteService(p.After, l.cfg.Now())
 		l.dirty[p.After.ID] = struct{}{}
 		return
 	}
+	delete(l.seen.Updates, p.Before.ID)
 	l.dirty[p.Before.ID] = struct{}{}
 }
 
@@ -67,7 +80,7 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 // update that it runs.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	if p.After == nil {
-		delete(l.seen, p.Before.ID)
+		delete(l.seen.Tasks, p.Before.ID)
 		return
 	}
 	l.seen.Note(p.After, l.cfg.Now())
@@ -90,6 +103,11 @@ func (l *Loop) updating(id api.ServiceID) bool {
 // availability has changed, and global services and jobs for every change that may
 // make a node theirs, or no longer theirs.
 func (l *Loop) takeNode(p state.Pair[api.Node]) {
+	if p.After != nil {
+		l.seen.NoteNode(p.After, l.cfg.Now())
+	} else {
+		delete(l.seen.Nodes, p.Before.ID)
+	}
 	if !changed(p, func(n *api.Node) any {
 		return []any{n.Status.State, n.Spec, n.Description, n.ManagerAddr != ""}
 	}) {

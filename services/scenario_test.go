@@ -3,6 +3,7 @@ package services
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/slot"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected outputs of the scenarios")
@@ -77,7 +79,7 @@ func (w *world) do(words []string) []string {
 			w.addNode(id)
 		}
 	case "node":
-		w.editNode(args[0], args[1])
+		w.editNode(args[0], args[1], args[2:]...)
 	case "service":
 		w.putService(args[0], args[1:])
 	case "rm":
@@ -108,10 +110,18 @@ func (w *world) do(words []string) []string {
 			return []string{err.Error()}
 		}
 		w.now = w.now.Add(d)
-		clear(w.seen)
-		for t := range w.View().Tasks() {
-			w.seen.Note(t, w.now)
-		}
+		w.seen = slot.NewSeen()
+		w.look()
+	case "rollback":
+		return w.change(state.RolledBack(w.View(), w.View().Service(api.ServiceID(args[0])), w.now))
+	case "promote":
+		return w.change(state.Promoted(w.View().Service(api.ServiceID(args[0]))))
+	case "rebalance":
+		s := *w.View().Service(api.ServiceID(args[0]))
+		s.Rebalance = &api.Rebalance{}
+		return w.change(&s, nil)
+	case "inspect":
+		return w.inspect(args[0])
 	case "ps":
 		return w.ps(args[0])
 	default:
@@ -159,6 +169,14 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		}
 		s.UpdateConfig = &c
 		return &c
+	}
+	if name, ok := strings.CutPrefix(k, "label."); ok {
+		s.Labels = maps.Clone(s.Labels)
+		if s.Labels == nil {
+			s.Labels = map[string]string{}
+		}
+		s.Labels[name] = v
+		return
 	}
 	switch k {
 	case "replicas":

@@ -68,7 +68,7 @@ func New(cfg Config) (*Loop, error) {
 		cfg.Now = time.Now
 	}
 	return &Loop{
-		cfg: cfg, seen: slot.Seen{},
+		cfg: cfg, seen: slot.NewSeen(),
 		dirty: map[api.ServiceID]struct{}{}, held: map[api.ServiceID]uint64{}, wake: map[api.ServiceID]time.Time{},
 		results: make(chan outcome, inFlight),
 	}, nil

@@ -3,6 +3,7 @@ package services
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	w := &world{State: state.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), seen: slot.Seen{}}
+	w := &world{State: state.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), seen: slot.NewSeen()}
 	w.apply(state.Op{PutCluster: &api.Cluster{ID: "c"}})
 	return w
 }
@@ -35,8 +36,19 @@ func (w *world) apply(ops ...state.Op) {
 	if err := w.Apply(w.index, []state.Command{{At: w.now, Ops: ops}})[0].Err(); err != nil {
 		panic(err)
 	}
+	w.look()
+}
+
+// look is the leader noting what is there.
+func (w *world) look() {
 	for t := range w.View().Tasks() {
 		w.seen.Note(t, w.now)
+	}
+	for n := range w.View().Nodes() {
+		w.seen.NoteNode(n, w.now)
+	}
+	for s := range w.View().Services() {
+		w.seen.NoteService(s, w.now)
 	}
 }
 
@@ -84,6 +96,9 @@ func (w *world) describe(c *slot.Changes) (lines []string) {
 	}
 	for _, t := range c.Create {
 		line := fmt.Sprintf("create %s in %s: %s, spec %d", t.ID, place(t), t.Desired, t.SpecVersion)
+		if t.Replaces != "" {
+			line += ", replaces " + string(t.Replaces)
+		}
 		if t.Restarts > 0 {
 			line += fmt.Sprintf(", restarts %d", t.Restarts)
 		}
@@ -114,7 +129,7 @@ func (w *world) place() {
 		var best *api.Node
 		load := 0
 		for n := range w.View().Nodes() {
-			if n.Status.State != api.NodeReady || n.Spec.Availability != swarm.NodeAvailabilityActive || t.NodeID != "" && t.NodeID != n.ID {
+			if w.leaves(t, n.ID) || n.Status.State != api.NodeReady || n.Spec.Availability != swarm.NodeAvailabilityActive || t.NodeID != "" && t.NodeID != n.ID {
 				continue
 			}
 			here := 0
@@ -131,6 +146,12 @@ func (w *world) place() {
 			w.apply(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: best.ID}}})
 		}
 	}
+}
+
+// leaves reports whether a task takes over from one that is on the node.
+func (w *world) leaves(t *api.Task, node api.NodeID) bool {
+	from := w.View().Task(t.Replaces)
+	return from != nil && from.NodeID == node
 }
 
 func (w *world) report(id api.TaskID, s api.TaskState) {
@@ -180,9 +201,20 @@ func (w *world) addNode(id string) {
 	w.apply(state.Op{PutNode: n})
 }
 
-func (w *world) editNode(id, what string) {
+// editNode changes a node's state, availability or, by the word label and
+// name=value, one of its labels; an empty value removes it.
+func (w *world) editNode(id, what string, words ...string) {
 	n := *w.View().Node(api.NodeID(id))
 	switch what {
+	case "label":
+		n.Spec.Labels = maps.Clone(n.Spec.Labels)
+		for _, word := range words {
+			if k, v, _ := strings.Cut(word, "="); v != "" {
+				n.Spec.Labels[k] = v
+			} else {
+				delete(n.Spec.Labels, k)
+			}
+		}
 	case "removed":
 		w.apply(state.Op{DeleteNode: &state.DeleteNode{ID: n.ID}})
 		return
@@ -202,6 +234,9 @@ func (w *world) ps(id string) (lines []string) {
 			if t.JobIteration > 0 {
 				line += fmt.Sprintf(", iteration %d", t.JobIteration)
 			}
+			if t.Replaces != "" {
+				line += ", replaces " + string(t.Replaces)
+			}
 			if note := t.RestartNote(); note != "" {
 				line += ", " + note
 			}
@@ -211,19 +246,55 @@ func (w *world) ps(id string) (lines []string) {
 	return lines
 }
 
+// change puts a service in place of what it was, or says why not.
+func (w *world) change(s *api.Service, err error) []string {
+	if err != nil {
+		return []string{err.Error()}
+	}
+	w.apply(state.Op{PutService: s})
+	return nil
+}
+
+// inspect is what is remembered of a service's updates.
+func (w *world) inspect(id string) []string {
+	s := w.View().Service(api.ServiceID(id))
+	line := fmt.Sprintf("spec %d, previous %d", s.SpecVersion, s.PreviousSpecVersion)
+	if s.PreviousSpec == nil {
+		line += " (no way back)"
+	}
+	if n, ok := s.Replicas(); ok {
+		line += fmt.Sprintf(", replicas %d", n)
+	}
+	if s.UpdateStatus != nil {
+		line += fmt.Sprintf(", %s: %s", s.UpdateStatus.State, s.UpdateStatus.Message)
+	}
+	if s.Canary != nil {
+		line += fmt.Sprintf(", canary %s", s.Canary.Phase)
+	}
+	if len(s.Hidden) > 0 {
+		line += fmt.Sprintf(", hidden %v", s.Hidden)
+	}
+	if s.Rebalance != nil {
+		line += ", to be rebalanced"
+	}
+	return []string{line}
+}
+
 // putService creates or changes a service by key=value words.
 func (w *world) putService(id string, words []string) {
 	s := &api.Service{ID: api.ServiceID(id)}
 	s.Spec.Name = id
 	s.Spec.Mode.Replicated = &swarm.ReplicatedService{}
-	if old := w.View().Service(s.ID); old != nil {
-		copied := *old
-		s = &copied
-		s.UpdateStatus, s.PreviousSpec = nil, &old.Spec
+	old := w.View().Service(s.ID)
+	if old != nil {
+		s.Spec = old.Spec
 	}
 	for _, word := range words {
 		k, v, _ := strings.Cut(word, "=")
 		setServiceField(&s.Spec, k, v)
+	}
+	if old != nil {
+		s = state.Updated(w.View(), old, s.Spec)
 	}
 	w.apply(state.Op{PutService: s})
 }

@@ -15,12 +15,13 @@ import (
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"true", "/dev/fuse:/dev/x:rw,/dev/snd", "/dev/a:rr", ":", "all", `"device=0,2",capabilities=compute`, "count=-1", "driver=,options=a=b", "host", "shareable",
-		"256m", "9223372036854775807", "privileged,device", "8080/tcp=127.0.0.1,53/udp=::1", "",
+		"256m", "9223372036854775807", "privileged,device", "8080/tcp=127.0.0.1,53/udp=::1", "", "3", "10%", "101%", "-1s", "10m", "binpack",
 	} {
 		f.Add(s)
 	}
-	labels := []string{setting.LabelPrivileged, setting.LabelDevices, setting.LabelGPUs, setting.LabelPID, setting.LabelIPC, setting.LabelShmSize, setting.LabelHostIP, setting.Prefix + "novel"}
+	labels := []string{setting.LabelPrivileged, setting.LabelDevices, setting.LabelGPUs, setting.LabelPID, setting.LabelIPC, setting.LabelShmSize, setting.LabelHostIP, setting.LabelSelfStop, setting.Prefix + "novel"}
 	f.Fuzz(func(t *testing.T, value string) {
+		readsLifecycle(t, value)
 		for _, label := range labels {
 			got, err := setting.Parse(map[string]string{label: value, "other": value})
 			if err != nil {
@@ -44,4 +45,27 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s=%q: %v", setting.LabelDeny, value, err)
 		}
 	})
+}
+
+// readsLifecycle holds that a value is refused for what it is, and that what is
+// read can be carried out: no share is nothing, no time runs backwards.
+func readsLifecycle(t *testing.T, value string) {
+	for _, label := range []string{
+		setting.LabelCanary, setting.LabelProgressDeadline, setting.LabelRescheduleAfter, setting.LabelRebalance, setting.LabelStrategy,
+	} {
+		labels := map[string]string{label: value, "other": value}
+		got, err := setting.ParseLifecycle(labels)
+		if err != nil {
+			if !errors.Is(err, api.ErrInvalid) || !strings.Contains(err.Error(), label) {
+				t.Errorf("%s=%q: %v", label, value, err)
+			}
+			continue
+		}
+		if got.Canary.Percent > 100 || label == setting.LabelCanary && got.Canary.Of(7) == 0 || min(got.ProgressDeadline, got.RescheduleAfter, got.Rebalance) < 0 {
+			t.Errorf("%s=%q: %+v", label, value, got)
+		}
+		if of := setting.LifecycleOf(labels); of != got {
+			t.Errorf("%s=%q: %+v, and without errors %+v", label, value, got, of)
+		}
+	}
 }

@@ -40,8 +40,13 @@ type Policy []string
 // ParsePolicy reads the labels of the cluster, as strictly as Parse those of a service.
 func ParsePolicy(labels map[string]string) (Policy, error) {
 	for _, name := range ours(labels) {
-		if name != LabelDeny {
-			return nil, api.Errorf(api.CodeInvalid, "cluster label %q: this version of swarmctl knows no such label: it knows %s; other labels must not begin with %q", name, LabelDeny, Prefix)
+		if name != LabelDeny && name != LabelStrategy {
+			return nil, api.Errorf(api.CodeInvalid, "cluster label %q: this version of swarmctl knows no such label: it knows %s, %s; other labels must not begin with %q", name, LabelDeny, LabelStrategy, Prefix)
+		}
+	}
+	if name, ok := labels[LabelStrategy]; ok {
+		if _, err := ParseStrategy(name); err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "cluster label %s: %v", LabelStrategy, err)
 		}
 	}
 	text, ok := labels[LabelDeny]

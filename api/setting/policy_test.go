@@ -104,7 +104,7 @@ func TestParsePolicy(t *testing.T) {
 		{labels: map[string]string{setting.LabelDeny: "privileged, host-pid,privileged"}, want: setting.Policy{"privileged", "host-pid"}},
 		{labels: map[string]string{setting.LabelDeny: "root"}, err: `cluster label swarmctl.policy.deny: "root" cannot be denied: use some of privileged,device,gpus,host-pid,host-ipc,host-network,bind-mount,cap-add,unconfined`},
 		{labels: map[string]string{setting.LabelDeny: ""}, err: `cluster label swarmctl.policy.deny: "" cannot be denied: use some of privileged,device,gpus,host-pid,host-ipc,host-network,bind-mount,cap-add,unconfined`},
-		{labels: map[string]string{"swarmctl.policy.allow": "x"}, err: `cluster label "swarmctl.policy.allow": this version of swarmctl knows no such label: it knows swarmctl.policy.deny; other labels must not begin with "swarmctl."`},
+		{labels: map[string]string{"swarmctl.policy.allow": "x"}, err: `cluster label "swarmctl.policy.allow": this version of swarmctl knows no such label: it knows swarmctl.policy.deny, swarmctl.strategy; other labels must not begin with "swarmctl."`},
 	} {
 		got, err := setting.ParsePolicy(tt.labels)
 		if tt.err == "" && (err != nil || !reflect.DeepEqual(got, tt.want)) || tt.err != "" && (err == nil || err.Error() != tt.err) {

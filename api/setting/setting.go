@@ -1,9 +1,9 @@
 package setting
 
 import (
-	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 
@@ -21,6 +21,7 @@ const (
 	LabelPID        = Prefix + "pid"        // host
 	LabelIPC        = Prefix + "ipc"        // none, private, shareable or host
 	LabelShmSize    = Prefix + "shm-size"   // bytes, with a unit: 256m
+	LabelSelfStop   = Prefix + "self-stop"  // duration
 )
 
 // Task is what a service's labels say of its containers. Its zero value is
@@ -33,7 +34,13 @@ type Task struct {
 	IPC        string // none, private, shareable or host, or empty
 	ShmSize    int64  // bytes of /dev/shm; 0: the engine's default
 	HostIPs    HostIPs
+	// SelfStop is for how long a node may be cut off from the managers before it
+	// stops the container, so that it never runs twice; 0: it does not.
+	SelfStop time.Duration
 }
+
+// minSelfStop keeps a self-stop above what an election and a lost heartbeat take.
+const minSelfStop = 5 * time.Second
 
 // readers has each label with what reads its value. All of them concern
 // containers: a change of one is a change of the task.
@@ -46,20 +53,24 @@ var readers = map[string]func(*Task, string) error{
 		t.IPC, err = oneOf(v, "none", "private", "shareable", "host")
 		return err
 	},
-	LabelShmSize: func(t *Task, v string) (err error) { t.ShmSize, err = parseSize(v); return err },
-	LabelHostIP:  func(t *Task, v string) (err error) { t.HostIPs, err = ParseHostIPs(v); return err },
+	LabelShmSize:  func(t *Task, v string) (err error) { t.ShmSize, err = parseSize(v); return err },
+	LabelHostIP:   func(t *Task, v string) (err error) { t.HostIPs, err = ParseHostIPs(v); return err },
+	LabelSelfStop: func(t *Task, v string) (err error) { t.SelfStop, err = parseDuration(v, minSelfStop); return err },
 }
 
-// Parse reads the labels of a service. Labels of others are passed over; one
-// of ours that is unknown or has a bad value is an error of code invalid: it
+// Parse reads those labels of a service that containers are made from. Labels
+// of others, and those that ParseLifecycle reads, are passed over; one of ours
+// that is unknown or has a bad value is an error of code invalid: it
 // would promise what nobody keeps.
 func Parse(labels map[string]string) (Task, error) {
 	var t Task
 	for _, name := range ours(labels) {
 		read := readers[name]
 		if read == nil {
-			return t, api.Errorf(api.CodeInvalid, "label %q: this version of swarmctl knows no such label: it knows %s; other labels must not begin with %q",
-				name, strings.Join(slices.Sorted(maps.Keys(readers)), ", "), Prefix)
+			if err := checkKnown(name); err != nil {
+				return t, err
+			}
+			continue
 		}
 		if err := read(&t, labels[name]); err != nil {
 			return t, api.Errorf(api.CodeInvalid, "label %s: %v", name, err)

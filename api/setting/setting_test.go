@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -39,6 +40,8 @@ func TestParse(t *testing.T) {
 		{labels: "shm-size=0", err: `label swarmctl.shm-size: "0" is not a size: give bytes, or a number with a unit as in 256m`},
 		{labels: "shm-size=-1", err: `label swarmctl.shm-size: "-1" is not a size: give bytes, or a number with a unit as in 256m`},
 		{labels: "shm-size=1m ipc=host", err: `label swarmctl.shm-size: with swarmctl.ipc=host the container has no /dev/shm of its own: leave one of the two out`},
+		{labels: "self-stop=10s canary=10%", want: setting.Task{SelfStop: 10 * time.Second}},
+		{labels: "self-stop=4s", err: `label swarmctl.self-stop: 4s is too short: the least is 5s`},
 		{labels: "devices=/dev/fuse", want: setting.Task{Devices: []setting.Device{dev("/dev/fuse", "/dev/fuse", "rwm")}}},
 		{labels: "devices=/dev/a:/dev/b,/dev/c:r,/dev/d:/dev/e:mw", want: setting.Task{Devices: []setting.Device{
 			dev("/dev/a", "/dev/b", "rwm"), dev("/dev/c", "/dev/c", "r"), dev("/dev/d", "/dev/e", "mw"),
@@ -88,14 +91,17 @@ func TestParse(t *testing.T) {
 
 func TestALabelOfOursThatIsUnknownIsRefused(t *testing.T) {
 	_, err := setting.Parse(map[string]string{"swarmctl.priviledged": "true"})
-	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`
+	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.strategy, swarmctl.update.progress-deadline; other labels must not begin with "swarmctl."`
 	if err == nil || err.Error() != want || !errors.Is(err, api.ErrInvalid) {
 		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if _, again := setting.ParseLifecycle(map[string]string{"swarmctl.priviledged": "true"}); again == nil || again.Error() != want {
+		t.Errorf("got %v\nwant %s", again, want)
 	}
 }
 
 func TestOnlyOurLabelsMakeContainers(t *testing.T) {
-	got := setting.OfTask(map[string]string{"a": "b", setting.LabelPID: "host", setting.LabelDeny: "device"})
+	got := setting.OfTask(map[string]string{"a": "b", setting.LabelPID: "host", setting.LabelDeny: "device", setting.LabelCanary: "1"})
 	if want := map[string]string{setting.LabelPID: "host"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

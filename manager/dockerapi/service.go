@@ -145,7 +145,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := checkSpec(view, &spec); err != nil {
 		return err
 	}
-	next, err := a.updated(old, spec, rollback == "previous")
+	next, err := a.updated(view, old, spec, rollback == "previous")
 	if err != nil {
 		return err
 	}
@@ -169,29 +169,14 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 
 // updated is the service after an update, or after a rollback to what it was
 // before the last one; then the spec that was sent along does not count.
-func (a *API) updated(old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
-	next := *old
-	current := old.Spec
-	next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
+func (a *API) updated(view *state.View, old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
 	if rollback {
-		if old.PreviousSpec == nil {
-			return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec: it was never updated", old.ID)
-		}
-		now := a.cfg.Now().UTC()
-		next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
-		if old.IsJob() {
-			return &next, nil // it begins anew, so nothing is rolled back step by step
-		}
-		next.UpdateStatus = &swarm.UpdateStatus{
-			State: swarm.UpdateStateRollbackStarted, StartedAt: &now, Message: "manually requested rollback",
-		}
-		return &next, nil
+		return state.RolledBack(view, old, a.cfg.Now().UTC())
 	}
 	if err := servicespec.CheckUpdate(&old.Spec, &spec); err != nil {
 		return nil, err
 	}
-	next.Spec, next.UpdateStatus = spec, nil
-	return &next, nil
+	return state.Updated(view, old, spec), nil
 }
 
 // checkNetworksExist refuses to go back to a network that has been removed.

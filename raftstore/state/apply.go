@@ -147,7 +147,7 @@ func (x *tx) observeNode(o *ObserveNode) {
 		next.Status.SessionLost = *o.SessionLost
 	}
 	if o.Verdict != nil {
-		next.Status.State, next.Status.Message = o.Verdict.State, o.Verdict.Message
+		next.Status.State, next.Status.Message, next.Status.DaemonGone = o.Verdict.State, o.Verdict.Message, o.Verdict.DaemonGone
 	}
 	if o.Description != nil {
 		next.Description = *o.Description
@@ -157,6 +157,9 @@ func (x *tx) observeNode(o *ObserveNode) {
 	}
 	if o.PortProblems != nil {
 		next.PortProblems = *o.PortProblems
+	}
+	if o.Load != nil {
+		next.Load = o.Load
 	}
 	if o.ManagerAddr != nil {
 		next.ManagerAddr = *o.ManagerAddr

@@ -72,12 +72,16 @@ type ObserveNode struct {
 	Routes *[]netip.Prefix `cbor:"8,keyasint,omitempty"`
 	// PortProblems are all published ports that the node does not answer.
 	PortProblems *map[string]string `cbor:"9,keyasint,omitempty"`
+	// Load is how busy the node is.
+	Load *api.NodeLoad `cbor:"10,keyasint,omitempty"`
 }
 
 // Verdict is what the leader thinks of a node, and why.
 type Verdict struct {
 	State   api.NodeState `cbor:"1,keyasint"`
 	Message string        `cbor:"2,keyasint,omitempty"`
+	// DaemonGone says that the host answers without its daemon.
+	DaemonGone bool `cbor:"3,keyasint,omitempty"`
 }
 
 // DeleteNode removes a node. Its tasks that have not ended are orphaned.
@@ -94,6 +98,20 @@ type SetUpdateStatus struct {
 	// It is stale unless the tasks' spec has this version: what the user has
 	// changed meanwhile is not undone.
 	RollBackFrom uint64 `cbor:"3,keyasint,omitempty"`
+	// Canary, where set, also says how the service's canary goes.
+	Canary *CanaryChange `cbor:"4,keyasint,omitempty"`
+}
+
+// CanaryChange is what becomes of a service's canary.
+type CanaryChange struct {
+	// SpecVersion is the service's: the whole SetUpdateStatus is stale unless it
+	// still is.
+	SpecVersion uint64 `cbor:"1,keyasint"`
+	// Phase is the phase that it comes into; empty: there is no canary any more.
+	Phase api.CanaryPhase `cbor:"2,keyasint,omitempty"`
+	// Hidden are the versions whose tasks get no connections from now on: all of
+	// them, not only those that are new.
+	Hidden []uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 // DeleteService removes a service. Its tasks get desired state Remove, and

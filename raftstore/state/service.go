@@ -34,6 +34,7 @@ func (x *tx) putService(s *api.Service) error {
 		return refused[0]
 	}
 	next.JobStatus = x.jobStatus(old, &next)
+	x.stamp(old, &next)
 	x.putSpec(&next)
 	x.putServiceRow(old, &next)
 	if old != nil {
@@ -65,9 +66,43 @@ func (x *tx) chooseSpecVersion(old, next *api.Service) {
 	if SameTask(&old.Spec, &next.Spec) {
 		return
 	}
+	prev := x.view().SpecVersion(old.ID, old.PreviousSpecVersion)
 	next.SpecVersion, next.PreviousSpecVersion = x.index, old.SpecVersion
-	if prev := x.view().SpecVersion(old.ID, old.PreviousSpecVersion); prev != nil && SameTask(&prev.Spec, &next.Spec) {
+	switch {
+	case prev == nil:
+	case SameTask(&prev.Spec, &next.Spec):
 		next.SpecVersion = old.PreviousSpecVersion
+	case next.PreviousSpec != nil && SameTask(&prev.Spec, next.PreviousSpec):
+		next.PreviousSpecVersion = old.PreviousSpecVersion // the way back passes over what was not finished
+	}
+}
+
+// stamp notes when the canary came into its phase and a rebalance was asked
+// for, and which versions are hidden.
+func (x *tx) stamp(old, next *api.Service) {
+	if next.Canary != nil {
+		c := *next.Canary
+		if c.Since = x.at; old != nil && old.Canary != nil && old.Canary.Phase == c.Phase && old.SpecVersion == next.SpecVersion {
+			c.Since = old.Canary.Since
+		}
+		next.Canary = &c
+	}
+	if next.Rebalance != nil {
+		r := api.Rebalance{Since: x.at}
+		if old != nil && old.Rebalance != nil {
+			r = *old.Rebalance
+		}
+		next.Rebalance = &r
+	}
+	if old == nil || old.SpecVersion == next.SpecVersion {
+		return
+	}
+	hidden := slices.DeleteFunc(slices.Clone(next.Hidden), func(v uint64) bool { return v == next.SpecVersion })
+	if next.Canary != nil && next.Canary.BlueGreen {
+		hidden = append(hidden, next.SpecVersion)
+	}
+	if next.Hidden = hidden; len(hidden) == 0 {
+		next.Hidden = nil
 	}
 }
 
@@ -115,6 +150,16 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 	}
 	next := *old
 	next.UpdateStatus = u.Status
+	if c := u.Canary; c != nil {
+		if c.SpecVersion != old.SpecVersion {
+			x.stale = append(x.stale, string(u.ID))
+			return
+		}
+		next.Canary, next.Hidden = nil, c.Hidden
+		if c.Phase != "" {
+			next.Canary = &api.Canary{Phase: c.Phase, BlueGreen: old.Canary != nil && old.Canary.BlueGreen}
+		}
+	}
 	if u.RollBackFrom != 0 {
 		if u.RollBackFrom != old.SpecVersion || old.PreviousSpec == nil {
 			x.stale = append(x.stale, string(u.ID))
@@ -130,6 +175,7 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 		next.Endpoint, missing = x.endpoint(old, &next)
 		next.UpdateStatus = withErrors(u.Status, missing)
 	}
+	x.stamp(old, &next)
 	next.Meta = x.meta(true, old.Meta)
 	x.putServiceRow(old, &next)
 	x.collectSpec(old.ID, old.SpecVersion)

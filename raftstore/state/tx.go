@@ -55,12 +55,22 @@ func (x *tx) putTask(old, next *api.Task) {
 	x.tasks = append(x.tasks, Pair[api.Task]{Before: old, After: next})
 }
 
-// putNodeRow stores a node. Its number and its gateways are kept here, whatever
-// whoever writes the node believes that they are.
+// putNodeRow stores a node. Its number, its gateways and since when it is in its
+// state, or drained, are kept here, whatever whoever writes the node believes
+// that they are.
 func (x *tx) putNodeRow(old, next *api.Node) {
 	next.Number, next.Gateways = 0, nil
 	if old != nil {
 		next.Meta.CreatedAt, next.Number, next.Gateways = old.Meta.CreatedAt, old.Number, old.Gateways
+	}
+	next.Status.Since, next.DrainedAt = x.at, time.Time{}
+	if old != nil && old.Status.State == next.Status.State {
+		next.Status.Since = old.Status.Since
+	}
+	if next.Spec.Availability == swarm.NodeAvailabilityDrain {
+		if next.DrainedAt = x.at; old != nil && old.Spec.Availability == swarm.NodeAvailabilityDrain {
+			next.DrainedAt = old.DrainedAt
+		}
 	}
 	x.equip(next)
 	x.storeNode(old, next)

@@ -110,6 +110,6 @@ func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot,
 		if sl.Stopping(v) {
 			desired = api.TaskReady
 		}
-		c.Create = append(c.Create, sl.Task(s, desired))
+		c.Create = append(c.Create, sl.Task(s, slot.Version(s, 0), desired))
 	}
 }

@@ -109,7 +109,7 @@ func (j *job) follow(sl slot.Slot) bool {
 	if j.busy(sl) > 0 {
 		return false
 	}
-	next := sl.Task(j.service, j.service.Goal())
+	next := sl.Task(j.service, j.service.SpecVersion, j.service.Goal())
 	switch last := Outcome(j.service, sl); {
 	case last == nil:
 		j.out.Create = append(j.out.Create, next)

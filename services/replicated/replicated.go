@@ -81,8 +81,9 @@ func repair(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, seen s
 		}
 	case len(lost) > 0:
 		// The node failed, not the task: at once, wherever there is room.
-		next := sl.Task(s, api.TaskRunning)
-		next.Restarts = lost[len(lost)-1].Restarts
+		last := lost[len(lost)-1]
+		next := sl.Task(s, slot.Version(s, last.SpecVersion), api.TaskRunning)
+		next.Restarts = last.Restarts
 		c.Create = append(c.Create, next)
 		for _, t := range ended {
 			c.Shut(t, api.TaskShutdown)
@@ -132,7 +133,7 @@ func scaleUp(c *slot.Changes, v *state.View, s *api.Service, held, gone []slot.S
 		if stopping[n] {
 			desired = api.TaskReady
 		}
-		c.Create = append(c.Create, slot.Key{Number: n}.Task(s, desired))
+		c.Create = append(c.Create, slot.Key{Number: n}.Task(s, slot.Version(s, 0), desired))
 		missing--
 	}
 }

@@ -35,12 +35,13 @@ type Decision struct {
 }
 
 // Decide says what follows t, which has ended by itself after it ran for some
-// time. A task of an earlier spec does not count against the current one.
+// time. A task of a spec that nothing follows in does not count against the one
+// that does.
 func Decide(s *api.Service, t *api.Task, ran time.Duration) Decision {
-	if t.SpecVersion != s.SpecVersion {
+	if !slot.Current(s, t) {
 		return Decision{Restart: true}
 	}
-	p := s.Spec.TaskTemplate.RestartPolicy
+	p := slot.SpecOf(s, t).TaskTemplate.RestartPolicy
 	if p == nil {
 		p = &swarm.RestartPolicy{}
 	}
@@ -89,7 +90,7 @@ func delay(p *swarm.RestartPolicy, before int) time.Duration {
 // only being prepared (no node has the image) keeps its slot until its own
 // delay is over, or the slot would go through all its delays in a second.
 func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now time.Time) {
-	if t.Desired == api.TaskReady && t.SpecVersion == s.SpecVersion {
+	if t.Desired == api.TaskReady && slot.Current(s, t) {
 		if at := seen.Due(t, now); at.After(now) {
 			c.WakeAt(at)
 			return
@@ -100,7 +101,7 @@ func Successor(c *slot.Changes, s *api.Service, t *api.Task, seen slot.Seen, now
 	if !d.Restart {
 		return
 	}
-	next := slot.KeyOf(t).Task(s, s.Goal())
+	next := slot.KeyOf(t).Task(s, slot.Version(s, t.SpecVersion), s.Goal())
 	next.Restarts, next.RestartDelay = d.Restarts, d.Delay
 	if d.Delay > 0 {
 		next.Desired = api.TaskReady

@@ -143,7 +143,7 @@ func (u *update) watch(sl slot.Slot) (failing bool) {
 			failing = true
 			u.failed = append(u.failed, t)
 		case t.Live() && t.Status.State == api.TaskRunning:
-			if end := u.seen[t.ID].Running.Add(u.cfg.Monitor); end.After(u.wait) {
+			if end := u.seen.Tasks[t.ID].Running.Add(u.cfg.Monitor); end.After(u.wait) {
 				u.wait = end
 			}
 		}
@@ -182,7 +182,7 @@ func (u *update) rested(t *api.Task) bool {
 	if !UnderWay(u.service) {
 		return true
 	}
-	free := u.seen[t.ID].Running.Add(u.cfg.Delay)
+	free := u.seen.Tasks[t.ID].Running.Add(u.cfg.Delay)
 	if free.After(u.now) {
 		u.out.WakeAt(free)
 		return false
@@ -260,7 +260,7 @@ func serving(sl slot.Slot) int {
 // while the old one stops, and runs when that has ended (see restart.Due).
 func (u *update) replaceSlot(sl slot.Slot) {
 	if u.cfg.Order == swarm.UpdateOrderStartFirst && serving(sl) == 1 {
-		u.out.Create = append(u.out.Create, sl.Task(u.service, api.TaskRunning))
+		u.out.Create = append(u.out.Create, sl.Task(u.service, u.service.SpecVersion, api.TaskRunning))
 		return
 	}
 	desired := api.TaskRunning
@@ -270,5 +270,5 @@ func (u *update) replaceSlot(sl slot.Slot) {
 			desired = api.TaskReady
 		}
 	}
-	u.out.Create = append(u.out.Create, sl.Task(u.service, desired))
+	u.out.Create = append(u.out.Create, sl.Task(u.service, u.service.SpecVersion, desired))
 }

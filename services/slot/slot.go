@@ -29,11 +29,11 @@ func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Number, o.Number), cmp.Compare(k.Node, o.Node))
 }
 
-// Task returns a new task that fills the slot, at the service's current spec
+// Task returns a new task that fills the slot, of the spec version (see Version)
 // and without an ID: who proposes it gives it one.
-func (k Key) Task(s *api.Service, desired api.TaskState) *api.Task {
+func (k Key) Task(s *api.Service, version uint64, desired api.TaskState) *api.Task {
 	return &api.Task{
-		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: s.SpecVersion, JobIteration: s.JobIteration(), Desired: desired,
+		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: version, JobIteration: s.JobIteration(), Desired: desired,
 		Status: api.TaskStatus{State: api.TaskPending, Message: "waits for a node"},
 	}
 }

@@ -90,6 +90,9 @@ func checkLabels(s *api.ServiceSpec) error {
 	if _, err := setting.Parse(s.Labels); err != nil {
 		return err
 	}
+	if _, err := setting.ParseLifecycle(s.Labels); err != nil {
+		return err
+	}
 	if c := s.TaskTemplate.ContainerSpec; c != nil {
 		for _, k := range sortedKeys(c.Labels) {
 			if strings.HasPrefix(k, setting.Prefix) {

@@ -28,7 +28,7 @@ func TestValidate(t *testing.T) {
 		{`{"Name":"we b"}`, invalid, `name must be valid as a DNS name component: "we b" is not: use letters, digits, - and _`},
 		{`{"Name":"my-stack_web"}`, ok, ``},
 		{`{"Labels":{"a":"b"}}`, ok, ``},
-		{`{"Labels":{"swarmctl.autoscale":"1"}}`, invalid, `label "swarmctl.autoscale": this version of swarmctl knows no such label: it knows swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.shm-size; other labels must not begin with "swarmctl."`},
+		{`{"Labels":{"swarmctl.autoscale":"1"}}`, invalid, `label "swarmctl.autoscale": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.strategy, swarmctl.update.progress-deadline; other labels must not begin with "swarmctl."`},
 		{`{"Labels":{"swarmctl.privileged":"true","swarmctl.devices":"/dev/fuse"}}`, ok, ``},
 		{`{"Labels":{"swarmctl.privileged":"1"}}`, invalid, `label swarmctl.privileged: "1" is not a value of it: use true, false`},
 		{`{"TaskTemplate":{"ContainerSpec":{"Labels":{"swarmctl.task":"x"}}}}`, invalid, `container label "swarmctl.task": labels under "swarmctl." are set by swarmctl itself; settings are labels of the service`},

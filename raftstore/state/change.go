@@ -1,0 +1,163 @@
+package state
+
+import (
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
+)
+
+// Updated is the service after an update to another spec, to be put in place of
+// old. What a rollback goes back to is the spec of the last rollout that was
+// finished: it stays while an update is unfinished, so that neither a scaling
+// nor a second update in the middle of one makes a half-rolled spec, perhaps a
+// broken one, the way back.
+func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
+	next, open, same := *old, unfinished(v, old), SameTask(&old.Spec, &spec)
+	next.Spec = spec
+	switch {
+	case same && (open || underWay(old)):
+		next.PreviousSpec = carried(old.PreviousSpec, &old.Spec, &spec)
+	case open && old.PreviousSpec != nil && SameTask(old.PreviousSpec, &spec):
+		next.PreviousSpec, next.PreviousRegistryAuth = nil, "" // a rollback in other words
+	case open && old.PreviousSpec != nil:
+	default:
+		current := old.Spec
+		next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
+	}
+	// As in Docker, an update that changes nothing lets one that was paused go on.
+	if !same || !underWay(old) && !old.Canary.Stands() {
+		next.UpdateStatus = nil
+	}
+	if !same {
+		next.Canary = canaryOf(&next)
+	}
+	return &next
+}
+
+// RolledBack is the service after a rollback to its previous spec. What was not
+// finished is nothing to go back to: a second rollback would deploy what was
+// just refused. It is an error of code invalid where there is no previous spec.
+func RolledBack(v *View, old *api.Service, now time.Time) (*api.Service, error) {
+	switch {
+	case old.PreviousSpec == nil && old.PreviousSpecVersion == 0:
+		return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec: it was never updated", old.ID)
+	case old.PreviousSpec == nil:
+		return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec: its last update was rolled back already: update it to what it is to run", old.ID)
+	}
+	next := *old
+	next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
+	next.PreviousSpec, next.PreviousRegistryAuth = nil, ""
+	if !unfinished(v, old) && !old.Canary.Stands() {
+		current := old.Spec
+		next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
+	}
+	if old.IsJob() {
+		return &next, nil // it begins anew, so nothing is rolled back step by step
+	}
+	if next.Canary = nil; len(old.Hidden) > 0 {
+		next.Hidden = []uint64{old.SpecVersion} // until its last task has ended
+	}
+	next.UpdateStatus = &swarm.UpdateStatus{
+		State: swarm.UpdateStateRollbackStarted, StartedAt: &now, Message: "manually requested rollback",
+	}
+	return &next, nil
+}
+
+// Promoted is the service after its canary was promoted: the rest of the tasks
+// follow, or, of a blue-green update, the new version gets the connections; a
+// second promotion confirms that, and the old version goes. It is an error of
+// code conflict where no canary waits for it.
+func Promoted(old *api.Service) (*api.Service, error) {
+	if !old.Canary.Stands() {
+		return nil, api.Errorf(api.CodeConflict, "service %s has no canary that waits to be promoted: update it with the label %s=1, or a percentage, to get one", old.Name(), setting.LabelCanary)
+	}
+	if old.Canary.Phase == api.CanaryPlacing {
+		return nil, api.Errorf(api.CodeConflict, "service %s: its canary is still being placed: promote it when its tasks run, or roll the service back", old.Name())
+	}
+	next, canary := *old, *old.Canary
+	next.Canary = &canary
+	if canary.BlueGreen && canary.Phase == api.CanaryHeld {
+		canary.Phase, next.Hidden = api.CanarySwitched, []uint64{old.PreviousSpecVersion}
+		return &next, nil
+	}
+	canary.Phase = api.CanaryPromoted
+	status := swarm.UpdateStatus{State: swarm.UpdateStateUpdating, Message: "canary promoted"}
+	if was := old.UpdateStatus; was != nil {
+		status.StartedAt = was.StartedAt
+	}
+	next.UpdateStatus = &status
+	return &next, nil
+}
+
+// canaryOf is the canary that a change of the task begins, if its labels ask for one.
+func canaryOf(s *api.Service) *api.Canary {
+	share := setting.LifecycleOf(s.Spec.Labels).Canary
+	if share == (setting.Share{}) || s.IsJob() || s.PreviousSpec == nil {
+		return nil
+	}
+	return &api.Canary{Phase: api.CanaryPlacing, BlueGreen: share.Percent == 100}
+}
+
+func underWay(s *api.Service) bool {
+	u := s.UpdateStatus
+	return u != nil && (u.State == swarm.UpdateStateUpdating || u.State == swarm.UpdateStateRollbackStarted)
+}
+
+// unfinished reports whether the service's spec has not been rolled out to its
+// end, nor ever was: what is rolled back to had been. A blue-green update whose
+// new version serves counts as finished for whatever follows it.
+func unfinished(v *View, s *api.Service) bool {
+	switch {
+	case s.IsJob():
+		return false // it begins anew with every version
+	case s.Canary.Stands():
+		return s.Canary.Phase != api.CanarySwitched
+	case s.UpdateStatus != nil:
+		return s.UpdateStatus.State == swarm.UpdateStateUpdating || s.UpdateStatus.State == swarm.UpdateStatePaused
+	}
+	// The leader may not have seen the last update yet.
+	for t := range v.ServiceTasks(s.ID) {
+		if t.Live() && t.SpecVersion != s.SpecVersion {
+			return true
+		}
+	}
+	return false
+}
+
+// carried is a previous spec with those changes made to it that leave the tasks
+// alone: what was scaled during an update stays so when that is rolled back.
+func carried(prev, old, spec *api.ServiceSpec) *api.ServiceSpec {
+	if prev == nil {
+		return nil
+	}
+	next := *prev
+	if !reflect.DeepEqual(old.Mode, spec.Mode) {
+		next.Mode = spec.Mode
+	}
+	if !reflect.DeepEqual(old.UpdateConfig, spec.UpdateConfig) {
+		next.UpdateConfig = spec.UpdateConfig
+	}
+	if !reflect.DeepEqual(old.RollbackConfig, spec.RollbackConfig) {
+		next.RollbackConfig = spec.RollbackConfig
+	}
+	next.Labels = maps.Clone(prev.Labels)
+	for name, value := range spec.Labels {
+		if had, ok := old.Labels[name]; !ok || had != value {
+			if next.Labels == nil {
+				next.Labels = map[string]string{}
+			}
+			next.Labels[name] = value
+		}
+	}
+	maps.DeleteFunc(next.Labels, func(name, _ string) bool {
+		_, had := old.Labels[name]
+		_, has := spec.Labels[name]
+		return had && !has
+	})
+	return &next
+}

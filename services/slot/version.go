@@ -1,0 +1,25 @@
+package slot
+
+import "github.com/swarmctl/swarmctl/api"
+
+// Version is the spec version of whatever follows a task of another version in
+// its slot; of is 0 where there was none. It is the service's, but for a canary
+// that is not promoted: only the rollout gives a slot its new version then, or
+// every crash, drain and scaling would make more of the canary.
+func Version(s *api.Service, of uint64) uint64 {
+	if !s.Canary.Stands() || of == s.SpecVersion {
+		return s.SpecVersion
+	}
+	return s.PreviousSpecVersion
+}
+
+// Current reports whether a task runs what its successor would run.
+func Current(s *api.Service, t *api.Task) bool { return t.SpecVersion == Version(s, t.SpecVersion) }
+
+// SpecOf is the spec of a task that is current.
+func SpecOf(s *api.Service, t *api.Task) *api.ServiceSpec {
+	if t.SpecVersion != s.SpecVersion && Current(s, t) && s.PreviousSpec != nil {
+		return s.PreviousSpec
+	}
+	return &s.Spec
+}
