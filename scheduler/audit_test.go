@@ -37,8 +37,8 @@ func (c *Cluster) inventory() string {
 		slices.SortFunc(claims, func(a, b claim) int {
 			return strings.Compare(a.kind+"="+a.value+string(a.task), b.kind+"="+b.value+string(b.task))
 		})
-		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
-			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.tasks, s.occupants, ports, generic, claims))
+		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d weight=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
+			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.weight, r.tasks, s.occupants, ports, generic, claims))
 	}
 	for id, s := range c.services {
 		counts := map[string]int32{}
@@ -65,7 +65,7 @@ func (c *Cluster) checkQueues(t fataler) {
 	t.Helper()
 	queued := map[*entry]int{}
 	for g := range maps.Values(c.groups) {
-		for _, e := range slices.Concat(g.queue, g.pinned) {
+		for _, e := range slices.Concat(g.queue, g.pinned, g.moves) {
 			if e.where == waits {
 				queued[e]++
 			}

@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // recheck looks at the nodes that changed on behalf of the groups that were
 // refused: those that have a chance now are planned again, the others are
 // told if their reasons have changed.
@@ -22,6 +24,10 @@ func (p *planner) recheckGroup(g *group) {
 			p.setStage(g, ready)
 			return
 		}
+	}
+	if slices.ContainsFunc(g.moves, func(e *entry) bool { return e.where == waits }) {
+		p.setStage(g, ready)
+		return
 	}
 	if len(g.queue) == 0 {
 		return

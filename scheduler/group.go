@@ -28,10 +28,11 @@ type group struct {
 
 	stage stage
 	// queue are the tasks that may go anywhere, pinned those that have their
-	// node. Entries that have left (entry.where) are dropped when it is read.
-	queue, pinned []*entry
-	waiting       int       // entries in queue and pinned that do wait
-	since         time.Time // when the oldest of them was created
+	// node, moves those that take over from another. Entries that have left
+	// (entry.where) are dropped when it is read.
+	queue, pinned, moves []*entry
+	waiting              int       // entries in all three that do wait
+	since                time.Time // when the oldest of them was created
 	// refused is, while the group is blocked, why each node refuses it.
 	refused  []rule
 	tally    tally
@@ -133,10 +134,13 @@ func (c *Cluster) setStage(g *group, to stage) {
 // wait puts an entry into its group's queue.
 func (c *Cluster) wait(e *entry) {
 	e.where = waits
-	if e.task.NodeID != "" {
-		e.group.pinned = append(e.group.pinned, e)
-	} else {
-		e.group.queue = append(e.group.queue, e)
+	switch g := e.group; {
+	case e.task.NodeID != "":
+		g.pinned = append(g.pinned, e)
+	case e.task.Replaces != "":
+		g.moves = append(g.moves, e)
+	default:
+		g.queue = append(g.queue, e)
 	}
 	if at := e.task.Meta.CreatedAt; e.group.waiting == 0 || at.Before(e.group.since) {
 		e.group.since = at
@@ -149,7 +153,7 @@ func (c *Cluster) wait(e *entry) {
 func (c *Cluster) leave(e *entry, to int32) {
 	e.where = to
 	if e.group.waiting--; e.group.waiting == 0 {
-		e.group.queue, e.group.pinned = nil, nil
+		e.group.queue, e.group.pinned, e.group.moves = nil, nil, nil
 		c.setStage(e.group, idle)
 	}
 }
@@ -173,7 +177,7 @@ func compareEntries(a, b *entry) int {
 // oldest is when the first of the group's waiting tasks was created.
 func (g *group) oldest() time.Time {
 	var at time.Time
-	for _, queue := range [][]*entry{g.queue, g.pinned} {
+	for _, queue := range [][]*entry{g.queue, g.pinned, g.moves} {
 		for _, e := range queue {
 			if e.where == waits && (at.IsZero() || e.task.Meta.CreatedAt.Before(at)) {
 				at = e.task.Meta.CreatedAt

@@ -32,6 +32,7 @@ func (c *Cluster) Plan(now time.Time, limit int) Decision {
 
 func (c *Cluster) plan(p planner) Decision {
 	p.Cluster = c
+	p.usual = c.usualStrategy()
 	p.feed()
 	p.recheck()
 	p.round()
@@ -73,15 +74,21 @@ type planner struct {
 	// groups is how many groups this plan looks at; pools are what those with
 	// equal fixed needs share.
 	groups  int
-	pools   map[*class]*ranking
+	pools   map[poolKey]*ranking
 	noPools bool // for tests
+	// usual is the cluster's strategy, strategy that of the group at hand; move is
+	// the task at hand where it takes over from another.
+	usual, strategy strategy
+	move            *move
 }
 
 // group plans what waits in one group.
 func (p *planner) group(g *group) {
 	p.setStage(g, idle)
 	cl := p.class(&g.needs)
+	p.strategy = p.strategyOf(g)
 	starved := p.groupPinned(cl, g)
+	starved = p.groupMoves(cl, g) || starved
 	if p.groupQueue(cl, g); g.waiting == 0 {
 		return
 	}
@@ -133,9 +140,7 @@ func (p *planner) groupQueue(cl *class, g *group) {
 		return
 	}
 	g.queue = tidy(g.queue)
-	for i, n := range g.service.counts {
-		p.count[i] = n
-	}
+	p.enter(g)
 	queue := g.queue
 	if p.usePool(g, len(queue)) {
 		queue = p.placeFromPool(cl, g, queue)
@@ -143,13 +148,24 @@ func (p *planner) groupQueue(cl *class, g *group) {
 	if len(queue) > 0 && p.limit > 0 {
 		queue = p.placeRanked(cl, g, queue)
 	}
-	for i := range g.service.counts {
-		p.count[i] = 0
-	}
+	p.exit(g)
 	if g.queue = queue; len(queue) == 0 {
 		g.queue = nil
 	} else if p.limit > 0 {
 		p.blockQueue(g)
+	}
+}
+
+// enter notes how many tasks of the group's service are where, until exit.
+func (p *planner) enter(g *group) {
+	for i, n := range g.service.counts {
+		p.count[i] = n
+	}
+}
+
+func (p *planner) exit(g *group) {
+	for i := range g.service.counts {
+		p.count[i] = 0
 	}
 }
 
@@ -192,22 +208,19 @@ func (p *planner) rank(g *group, i int32) uint64 {
 	if len(g.service.shy) > 0 && g.crowds(i) {
 		penalty = min(15, penalty+1)
 	}
-	return rankOf(penalty, p.count[i], &p.rooms[i])
+	return p.rankOf(p.strategy, penalty, p.count[i], i)
 }
 
 // blockQueue keeps why each node refused the group, and tells those that wait.
 func (p *planner) blockQueue(g *group) {
 	g.refused = append(g.refused[:0], p.verdicts...)
-	g.tally = tally{}
-	for _, r := range g.refused {
-		g.tally[r]++
-	}
+	g.tally = tallyOf(g.refused)
 	g.homeless = p.homeless(&g.needs)
 	p.refuseQueue(g)
 }
 
 func (p *planner) refuseQueue(g *group) {
-	p.refuse(g.queue, p.refusal(g), len(p.slots)-g.tally[absent])
+	p.refuse(g.queue, p.refusal(g, g.refused, &g.tally), len(p.slots)-g.tally[absent])
 }
 
 // candidates ranks the nodes that fit and notes the verdict on every node.
@@ -216,6 +229,9 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 	spread := g.needs.spread
 	for i := range int32(len(p.slots)) {
 		r := p.check(cl, g, i, p.count[i])
+		if r == fits && p.move != nil && !p.move.helps(i) {
+			r = ruleBalance
+		}
 		if p.verdicts[i] = r; r != fits {
 			continue
 		}

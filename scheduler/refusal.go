@@ -27,14 +27,14 @@ type Refusal struct {
 // maxNamed is how many nodes a refusal names.
 const maxNamed = 5
 
-// refusal is the text for a group that is blocked, for all its tasks the same.
-func (c *Cluster) refusal(g *group) string {
-	text, nodes := g.tally.text(func(r rule, n int) string { return c.countOf(g, r, n) })
+// refusal is the text for tasks of a group that each node refuses by one of the rules.
+func (c *Cluster) refusal(g *group, refused []rule, t *tally) string {
+	text, nodes := t.text(func(r rule, n int) string { return c.countOf(g, r, n) })
 	if nodes == 0 || nodes > maxNamed {
 		return text
 	}
 	named := make([]int32, 0, maxNamed)
-	for i, r := range g.refused {
+	for i, r := range refused {
 		if r != absent && !g.everywhere(r) {
 			named = append(named, int32(i))
 		}
@@ -43,7 +43,7 @@ func (c *Cluster) refusal(g *group) string {
 		return cmp.Or(strings.Compare(c.slots[a].node.Hostname(), c.slots[b].node.Hostname()), strings.Compare(string(c.slots[a].id), string(c.slots[b].id)))
 	})
 	for n, i := range named {
-		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, g.refused[i])
+		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, refused[i])
 	}
 	return text
 }
@@ -62,6 +62,8 @@ func (c *Cluster) countOf(g *group, r rule, n int) string {
 	switch {
 	case !g.everywhere(r):
 		return r.count(n)
+	case r == ruleBalance:
+		return r.count(n)
 	case r == ruleAffinity:
 		return g.needs.missing().remedy()
 	}
@@ -71,7 +73,7 @@ func (c *Cluster) countOf(g *group, r rule, n int) string {
 // everywhere reports whether what the rule refuses is not the node's fault:
 // there are no words on each.
 func (g *group) everywhere(r rule) bool {
-	return r == ruleAddresses || r == ruleAffinity && g.needs.missing() != nil
+	return r == ruleAddresses || r == ruleBalance || r == ruleAffinity && g.needs.missing() != nil
 }
 
 // refusalOf is why node i refuses the group.

@@ -18,6 +18,7 @@ const (
 	ruleResources
 	rulePorts
 	ruleReplicas
+	ruleBalance   // nor is this: see move
 	ruleAddresses // not the node's fault: Cluster.noAddress has the words
 	absent        // no node of the cluster: counts nowhere
 	ruleCount
@@ -26,11 +27,19 @@ const (
 // tally counts nodes by the first rule that refused them.
 type tally [ruleCount]int
 
+func tallyOf(refused []rule) tally {
+	var t tally
+	for _, r := range refused {
+		t[r]++
+	}
+	return t
+}
+
 // ruleNames are the names of the rules in Reason.Rule.
 var ruleNames = [ruleCount]string{
 	ruleAvailable: "availability", ruleEngine: "engine", ruleConstraints: "constraints", rulePlatform: "platform", rulePlugin: "plugins",
 	ruleAffinity: "affinity", ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
-	ruleAddresses: "addresses",
+	ruleBalance: "balance", ruleAddresses: "addresses",
 }
 
 // count says what the rule means on n nodes, in the words of Docker Swarm.
@@ -58,6 +67,8 @@ func (r rule) count(n int) string {
 		return fmt.Sprintf("host-mode port already in use on %d %s", n, nodes)
 	case ruleReplicas:
 		return "max replicas per node limit exceed"
+	case ruleBalance:
+		return "no node is less loaded"
 	}
 	return ""
 }

@@ -38,7 +38,8 @@ type room struct {
 	tasks               int32 // tasks that are meant to run
 	age                 uint32
 	hash                uint16
-	load                uint8 // reserved share of CPU or memory, the greater one
+	load                uint8  // reserved share of CPU or memory, the greater one
+	weight              uint16 // of what is there: see weightOf
 }
 
 // slotOf returns the place of a node, which is made where there is none.
@@ -67,6 +68,7 @@ func (c *Cluster) putNode(n *api.Node) {
 	s := &c.slots[i]
 	old := s.node
 	s.node = n
+	c.rooms[i].weight = weightOf(n.Load)
 	if old != nil && samePlace(old, n) {
 		if len(old.Gateways) < len(n.Gateways) && len(c.starved) > 0 {
 			c.touch(i) // the last address of a network may do now
@@ -82,7 +84,7 @@ func (c *Cluster) putNode(n *api.Node) {
 }
 
 // samePlace reports whether two versions of a node are the same to the
-// planner: most changes of a node are news of its session only.
+// planner: most changes of a node are news of its session or its load only.
 func samePlace(a, b *api.Node) bool {
 	return a.Spec.Availability == b.Spec.Availability && maps.Equal(a.Spec.Labels, b.Spec.Labels) &&
 		a.Status.State == b.Status.State && a.Status.SessionLost == b.Status.SessionLost && a.Status.Addr == b.Status.Addr &&
