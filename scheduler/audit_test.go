@@ -38,7 +38,7 @@ func (c *Cluster) inventory() string {
 			return strings.Compare(a.kind+"="+a.value+string(a.task), b.kind+"="+b.value+string(b.task))
 		})
 		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d weight=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
-			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.weight, r.tasks, s.occupants, ports, generic, claims))
+			id, s.node != nil, r.cpuFree, r.memoryFree, s.load, s.weight, r.tasks, s.occupants, ports, generic, claims))
 	}
 	for id, s := range c.services {
 		counts := map[string]int32{}

@@ -80,26 +80,33 @@ func (c *Cluster) rankOf(s strategy, penalty uint64, ofService, i int32) uint64 
 	if s == spread {
 		return spreadRank(penalty, ofService, r)
 	}
-	if s == binpack {
-		return packRank(penalty, r)
-	}
-	tasks := uint64(15*ofService + r.tasks + 1)
-	return penalty<<60 | min(tasks*c.slots[i].cost(), 1<<36-1)<<24 | uint64(min(r.tasks, 1<<8-1))<<16 | uint64(r.hash)
+	return c.slots[i].rank(s, penalty, ofService, r.tasks)
 }
 
 func spreadRank(penalty uint64, ofService int32, r *room) uint64 {
-	return penalty<<60 | uint64(min(ofService, 1<<16-1))<<44 | min(uint64(r.load)*uint64(r.weight)/idleWeight, 1<<12-1)<<32 |
-		min(uint64(r.tasks+1)*uint64(r.weight)/idleWeight, 1<<16-1)<<16 | uint64(r.hash)
+	return penalty<<60 | uint64(min(ofService, 1<<16-1))<<44 | r.spread
+}
+
+// rerank keeps what spreadRank reads for every node.
+func (c *Cluster) rerank(i int32) {
+	s, r := &c.slots[i], &c.rooms[i]
+	load, tasks := uint64(s.load)*uint64(s.weight)/idleWeight, uint64(r.tasks+1)*uint64(s.weight)/idleWeight
+	r.spread = min(load, 1<<12-1)<<32 | min(tasks, 1<<16-1)<<16 | uint64(s.hash)
+}
+
+// rank is rankOf for the strategies that are asked for more rarely.
+func (s *slot) rank(of strategy, penalty uint64, ofService, tasks int32) uint64 {
+	rank := penalty<<60 | uint64(s.hash)
+	if of == capacity {
+		all := uint64(15*ofService + tasks + 1)
+		return rank | min(all*s.cost(), 1<<36-1)<<24 | uint64(min(tasks, 1<<8-1))<<16
+	}
+	return rank | uint64(boolToInt(s.weight >= busyWeight))<<59 | uint64(math.MaxUint8-s.load)<<32 | uint64(1<<16-1-min(tasks, 1<<16-1))<<16
 }
 
 // busyWeight is from where on nothing is packed onto a node while others have
 // room: 90 % of its CPU or memory in use.
 const busyWeight = 10 * idleWeight
-
-func packRank(penalty uint64, r *room) uint64 {
-	return penalty<<60 | uint64(boolToInt(r.weight >= busyWeight))<<59 | uint64(math.MaxUint8-r.load)<<32 |
-		(1<<16-1-uint64(min(r.tasks, 1<<16-1)))<<16 | uint64(r.hash)
-}
 
 // cost is what one more task costs on the node: less where more is free, of
 // cores and memory, neither reserved nor in use. Twice as much of both is half

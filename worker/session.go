@@ -96,6 +96,7 @@ func (s *session) welcome(w *wire.Welcome) {
 	s.log.Info("session opened", "manager", s.peer.GetNodeId(), "addr", s.peer.GetAddr(), "session", w.GetSessionId())
 	s.heard(w.GetCluster())
 	s.outbox.reset()
+	s.load.untold()
 }
 
 // patience is for how long the manager may say nothing.
@@ -193,7 +194,7 @@ func (s *session) heartbeat() error {
 	if s.suspected(s.peer) {
 		return errSuspect
 	}
-	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{}}})
+	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{Load: wire.EncodeLoad(s.load.news(time.Now()))}}})
 }
 
 func (s *session) handle(m *wire.FromManager) error {

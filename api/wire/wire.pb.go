@@ -640,8 +640,10 @@ func (*Goodbye) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
+// Heartbeat is a node's sign of life, and the manager's answer to it.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Load          *NodeLoad              `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"` // of the node: the first of a session, and where it has changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +678,66 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
+func (x *Heartbeat) GetLoad() *NodeLoad {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+// NodeLoad is how busy a node is, in percent: see api.NodeLoad.
+type NodeLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           uint32                 `protobuf:"varint,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Memory        uint32                 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLoad) Reset() {
+	*x = NodeLoad{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLoad) ProtoMessage() {}
+
+func (x *NodeLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
+func (*NodeLoad) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *NodeLoad) GetCpu() uint32 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+func (x *NodeLoad) GetMemory() uint32 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
 // FabricApplied says that the node has applied the fabric up to an index.
 type FabricApplied struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -686,7 +748,7 @@ type FabricApplied struct {
 
 func (x *FabricApplied) Reset() {
 	*x = FabricApplied{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +760,7 @@ func (x *FabricApplied) String() string {
 func (*FabricApplied) ProtoMessage() {}
 
 func (x *FabricApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +773,7 @@ func (x *FabricApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricApplied.ProtoReflect.Descriptor instead.
 func (*FabricApplied) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FabricApplied) GetIndex() uint64 {
@@ -732,7 +794,7 @@ type PortProblems struct {
 
 func (x *PortProblems) Reset() {
 	*x = PortProblems{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +806,7 @@ func (x *PortProblems) String() string {
 func (*PortProblems) ProtoMessage() {}
 
 func (x *PortProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +819,7 @@ func (x *PortProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortProblems.ProtoReflect.Descriptor instead.
 func (*PortProblems) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PortProblems) GetWhy() map[string]string {
@@ -779,7 +841,7 @@ type StatusBatch struct {
 
 func (x *StatusBatch) Reset() {
 	*x = StatusBatch{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +853,7 @@ func (x *StatusBatch) String() string {
 func (*StatusBatch) ProtoMessage() {}
 
 func (x *StatusBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +866,7 @@ func (x *StatusBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusBatch.ProtoReflect.Descriptor instead.
 func (*StatusBatch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusBatch) GetSeq() uint64 {
@@ -835,7 +897,7 @@ type TaskStatus struct {
 
 func (x *TaskStatus) Reset() {
 	*x = TaskStatus{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +909,7 @@ func (x *TaskStatus) String() string {
 func (*TaskStatus) ProtoMessage() {}
 
 func (x *TaskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +922,7 @@ func (x *TaskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStatus.ProtoReflect.Descriptor instead.
 func (*TaskStatus) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TaskStatus) GetTaskId() string {
@@ -917,7 +979,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +991,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1004,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Container) GetId() string {
@@ -984,7 +1046,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1058,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1071,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Port) GetProtocol() string {
@@ -1052,7 +1114,7 @@ type FromManager struct {
 
 func (x *FromManager) Reset() {
 	*x = FromManager{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1126,7 @@ func (x *FromManager) String() string {
 func (*FromManager) ProtoMessage() {}
 
 func (x *FromManager) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1139,7 @@ func (x *FromManager) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromManager.ProtoReflect.Descriptor instead.
 func (*FromManager) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FromManager) GetMessage() isFromManager_Message {
@@ -1230,7 +1292,7 @@ type Fabric struct {
 
 func (x *Fabric) Reset() {
 	*x = Fabric{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1304,7 @@ func (x *Fabric) String() string {
 func (*Fabric) ProtoMessage() {}
 
 func (x *Fabric) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1317,7 @@ func (x *Fabric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fabric.ProtoReflect.Descriptor instead.
 func (*Fabric) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Fabric) GetIndex() uint64 {
@@ -1329,7 +1391,7 @@ type FabricNetwork struct {
 
 func (x *FabricNetwork) Reset() {
 	*x = FabricNetwork{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1403,7 @@ func (x *FabricNetwork) String() string {
 func (*FabricNetwork) ProtoMessage() {}
 
 func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1416,7 @@ func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricNetwork.ProtoReflect.Descriptor instead.
 func (*FabricNetwork) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FabricNetwork) GetId() string {
@@ -1416,7 +1478,7 @@ type FabricSubnet struct {
 
 func (x *FabricSubnet) Reset() {
 	*x = FabricSubnet{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1490,7 @@ func (x *FabricSubnet) String() string {
 func (*FabricSubnet) ProtoMessage() {}
 
 func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1503,7 @@ func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricSubnet.ProtoReflect.Descriptor instead.
 func (*FabricSubnet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FabricSubnet) GetPrefix() string {
@@ -1469,7 +1531,7 @@ type FabricAttachment struct {
 
 func (x *FabricAttachment) Reset() {
 	*x = FabricAttachment{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1543,7 @@ func (x *FabricAttachment) String() string {
 func (*FabricAttachment) ProtoMessage() {}
 
 func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1556,7 @@ func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAttachment.ProtoReflect.Descriptor instead.
 func (*FabricAttachment) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FabricAttachment) GetNetwork() string {
@@ -1525,7 +1587,7 @@ type FabricHost struct {
 
 func (x *FabricHost) Reset() {
 	*x = FabricHost{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1599,7 @@ func (x *FabricHost) String() string {
 func (*FabricHost) ProtoMessage() {}
 
 func (x *FabricHost) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1612,7 @@ func (x *FabricHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricHost.ProtoReflect.Descriptor instead.
 func (*FabricHost) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FabricHost) GetId() string {
@@ -1610,7 +1672,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1684,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1697,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FabricService) GetId() string {
@@ -1697,7 +1759,7 @@ type FabricAliases struct {
 
 func (x *FabricAliases) Reset() {
 	*x = FabricAliases{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1771,7 @@ func (x *FabricAliases) String() string {
 func (*FabricAliases) ProtoMessage() {}
 
 func (x *FabricAliases) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1784,7 @@ func (x *FabricAliases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAliases.ProtoReflect.Descriptor instead.
 func (*FabricAliases) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FabricAliases) GetNetwork() string {
@@ -1751,7 +1813,7 @@ type FabricPort struct {
 
 func (x *FabricPort) Reset() {
 	*x = FabricPort{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1825,7 @@ func (x *FabricPort) String() string {
 func (*FabricPort) ProtoMessage() {}
 
 func (x *FabricPort) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1838,7 @@ func (x *FabricPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricPort.ProtoReflect.Descriptor instead.
 func (*FabricPort) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FabricPort) GetProtocol() string {
@@ -1824,7 +1886,7 @@ type FabricEndpoint struct {
 
 func (x *FabricEndpoint) Reset() {
 	*x = FabricEndpoint{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1898,7 @@ func (x *FabricEndpoint) String() string {
 func (*FabricEndpoint) ProtoMessage() {}
 
 func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1911,7 @@ func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricEndpoint.ProtoReflect.Descriptor instead.
 func (*FabricEndpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FabricEndpoint) GetId() string {
@@ -1926,7 +1988,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2000,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2013,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Cleared) GetIndex() uint64 {
@@ -1972,7 +2034,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2046,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2059,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -2040,7 +2102,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2114,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2127,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClusterInfo) GetClusterId() string {
@@ -2126,7 +2188,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2200,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2213,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StatusAck) GetSeq() uint64 {
@@ -2170,7 +2232,7 @@ type OpenTunnel struct {
 
 func (x *OpenTunnel) Reset() {
 	*x = OpenTunnel{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2244,7 @@ func (x *OpenTunnel) String() string {
 func (*OpenTunnel) ProtoMessage() {}
 
 func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2257,7 @@ func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTunnel.ProtoReflect.Descriptor instead.
 func (*OpenTunnel) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OpenTunnel) GetId() string {
@@ -2222,7 +2284,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2296,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2309,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -2298,7 +2360,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2372,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2385,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Spec) GetServiceId() string {
@@ -2372,7 +2434,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2446,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2459,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Task) GetId() string {
@@ -2465,7 +2527,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2539,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2552,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinRequest) GetAddr() string {
@@ -2509,7 +2571,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2583,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2596,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JoinReply) GetManagers() []*Peer {
@@ -2552,7 +2614,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2626,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2639,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type LeaveReply struct {
@@ -2588,7 +2650,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2662,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2675,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 type ProposeRequest struct {
@@ -2625,7 +2687,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2699,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2712,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -2669,7 +2731,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2743,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2756,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProposeReply) GetResult() []byte {
@@ -2749,8 +2811,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\x12\x16\n" +
 	"\x06routes\x18\x04 \x03(\tR\x06routes\x12C\n" +
 	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\"\t\n" +
-	"\aGoodbye\"\v\n" +
-	"\tHeartbeat\"%\n" +
+	"\aGoodbye\";\n" +
+	"\tHeartbeat\x12.\n" +
+	"\x04load\x18\x01 \x01(\v2\x1a.swarmctl.wire.v1.NodeLoadR\x04load\"4\n" +
+	"\bNodeLoad\x12\x10\n" +
+	"\x03cpu\x18\x01 \x01(\rR\x03cpu\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\rR\x06memory\"%\n" +
 	"\rFabricApplied\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\x81\x01\n" +
 	"\fPortProblems\x129\n" +
@@ -2931,7 +2997,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_wire_proto_goTypes = []any{
 	(*GetRootRequest)(nil),        // 0: swarmctl.wire.v1.GetRootRequest
 	(*GetRootReply)(nil),          // 1: swarmctl.wire.v1.GetRootReply
@@ -2943,105 +3009,107 @@ var file_wire_proto_goTypes = []any{
 	(*Hello)(nil),                 // 7: swarmctl.wire.v1.Hello
 	(*Goodbye)(nil),               // 8: swarmctl.wire.v1.Goodbye
 	(*Heartbeat)(nil),             // 9: swarmctl.wire.v1.Heartbeat
-	(*FabricApplied)(nil),         // 10: swarmctl.wire.v1.FabricApplied
-	(*PortProblems)(nil),          // 11: swarmctl.wire.v1.PortProblems
-	(*StatusBatch)(nil),           // 12: swarmctl.wire.v1.StatusBatch
-	(*TaskStatus)(nil),            // 13: swarmctl.wire.v1.TaskStatus
-	(*Container)(nil),             // 14: swarmctl.wire.v1.Container
-	(*Port)(nil),                  // 15: swarmctl.wire.v1.Port
-	(*FromManager)(nil),           // 16: swarmctl.wire.v1.FromManager
-	(*Fabric)(nil),                // 17: swarmctl.wire.v1.Fabric
-	(*FabricNetwork)(nil),         // 18: swarmctl.wire.v1.FabricNetwork
-	(*FabricSubnet)(nil),          // 19: swarmctl.wire.v1.FabricSubnet
-	(*FabricAttachment)(nil),      // 20: swarmctl.wire.v1.FabricAttachment
-	(*FabricHost)(nil),            // 21: swarmctl.wire.v1.FabricHost
-	(*FabricService)(nil),         // 22: swarmctl.wire.v1.FabricService
-	(*FabricAliases)(nil),         // 23: swarmctl.wire.v1.FabricAliases
-	(*FabricPort)(nil),            // 24: swarmctl.wire.v1.FabricPort
-	(*FabricEndpoint)(nil),        // 25: swarmctl.wire.v1.FabricEndpoint
-	(*Cleared)(nil),               // 26: swarmctl.wire.v1.Cleared
-	(*Welcome)(nil),               // 27: swarmctl.wire.v1.Welcome
-	(*ClusterInfo)(nil),           // 28: swarmctl.wire.v1.ClusterInfo
-	(*StatusAck)(nil),             // 29: swarmctl.wire.v1.StatusAck
-	(*OpenTunnel)(nil),            // 30: swarmctl.wire.v1.OpenTunnel
-	(*Assignments)(nil),           // 31: swarmctl.wire.v1.Assignments
-	(*Spec)(nil),                  // 32: swarmctl.wire.v1.Spec
-	(*Task)(nil),                  // 33: swarmctl.wire.v1.Task
-	(*JoinRequest)(nil),           // 34: swarmctl.wire.v1.JoinRequest
-	(*JoinReply)(nil),             // 35: swarmctl.wire.v1.JoinReply
-	(*LeaveRequest)(nil),          // 36: swarmctl.wire.v1.LeaveRequest
-	(*LeaveReply)(nil),            // 37: swarmctl.wire.v1.LeaveReply
-	(*ProposeRequest)(nil),        // 38: swarmctl.wire.v1.ProposeRequest
-	(*ProposeReply)(nil),          // 39: swarmctl.wire.v1.ProposeReply
-	nil,                           // 40: swarmctl.wire.v1.PortProblems.WhyEntry
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*NodeLoad)(nil),              // 10: swarmctl.wire.v1.NodeLoad
+	(*FabricApplied)(nil),         // 11: swarmctl.wire.v1.FabricApplied
+	(*PortProblems)(nil),          // 12: swarmctl.wire.v1.PortProblems
+	(*StatusBatch)(nil),           // 13: swarmctl.wire.v1.StatusBatch
+	(*TaskStatus)(nil),            // 14: swarmctl.wire.v1.TaskStatus
+	(*Container)(nil),             // 15: swarmctl.wire.v1.Container
+	(*Port)(nil),                  // 16: swarmctl.wire.v1.Port
+	(*FromManager)(nil),           // 17: swarmctl.wire.v1.FromManager
+	(*Fabric)(nil),                // 18: swarmctl.wire.v1.Fabric
+	(*FabricNetwork)(nil),         // 19: swarmctl.wire.v1.FabricNetwork
+	(*FabricSubnet)(nil),          // 20: swarmctl.wire.v1.FabricSubnet
+	(*FabricAttachment)(nil),      // 21: swarmctl.wire.v1.FabricAttachment
+	(*FabricHost)(nil),            // 22: swarmctl.wire.v1.FabricHost
+	(*FabricService)(nil),         // 23: swarmctl.wire.v1.FabricService
+	(*FabricAliases)(nil),         // 24: swarmctl.wire.v1.FabricAliases
+	(*FabricPort)(nil),            // 25: swarmctl.wire.v1.FabricPort
+	(*FabricEndpoint)(nil),        // 26: swarmctl.wire.v1.FabricEndpoint
+	(*Cleared)(nil),               // 27: swarmctl.wire.v1.Cleared
+	(*Welcome)(nil),               // 28: swarmctl.wire.v1.Welcome
+	(*ClusterInfo)(nil),           // 29: swarmctl.wire.v1.ClusterInfo
+	(*StatusAck)(nil),             // 30: swarmctl.wire.v1.StatusAck
+	(*OpenTunnel)(nil),            // 31: swarmctl.wire.v1.OpenTunnel
+	(*Assignments)(nil),           // 32: swarmctl.wire.v1.Assignments
+	(*Spec)(nil),                  // 33: swarmctl.wire.v1.Spec
+	(*Task)(nil),                  // 34: swarmctl.wire.v1.Task
+	(*JoinRequest)(nil),           // 35: swarmctl.wire.v1.JoinRequest
+	(*JoinReply)(nil),             // 36: swarmctl.wire.v1.JoinReply
+	(*LeaveRequest)(nil),          // 37: swarmctl.wire.v1.LeaveRequest
+	(*LeaveReply)(nil),            // 38: swarmctl.wire.v1.LeaveReply
+	(*ProposeRequest)(nil),        // 39: swarmctl.wire.v1.ProposeRequest
+	(*ProposeReply)(nil),          // 40: swarmctl.wire.v1.ProposeReply
+	nil,                           // 41: swarmctl.wire.v1.PortProblems.WhyEntry
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
 }
 var file_wire_proto_depIdxs = []int32{
 	4,  // 0: swarmctl.wire.v1.IssueReply.managers:type_name -> swarmctl.wire.v1.Peer
 	7,  // 1: swarmctl.wire.v1.FromNode.hello:type_name -> swarmctl.wire.v1.Hello
-	12, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
+	13, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
 	9,  // 3: swarmctl.wire.v1.FromNode.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
 	8,  // 4: swarmctl.wire.v1.FromNode.goodbye:type_name -> swarmctl.wire.v1.Goodbye
-	10, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
-	11, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	11, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	40, // 8: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
-	13, // 9: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
-	41, // 10: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
-	14, // 11: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
-	15, // 12: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
-	27, // 13: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
-	31, // 14: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
-	29, // 15: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
-	9,  // 16: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
-	28, // 17: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	30, // 18: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
-	17, // 19: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
-	26, // 20: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
-	18, // 21: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
-	21, // 22: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
-	22, // 23: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
-	25, // 24: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
-	19, // 25: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
-	20, // 26: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
-	20, // 27: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
-	23, // 28: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	24, // 29: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
-	20, // 30: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	23, // 31: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	42, // 32: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	28, // 33: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	4,  // 34: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	42, // 35: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
-	32, // 36: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	33, // 37: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	13, // 38: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	20, // 39: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	4,  // 40: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 41: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 42: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 43: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 44: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	34, // 45: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	36, // 46: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	38, // 47: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 48: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	10, // 49: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
-	1,  // 50: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 51: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	16, // 52: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 53: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	35, // 54: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	37, // 55: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	39, // 56: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 57: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	26, // 58: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
-	50, // [50:59] is the sub-list for method output_type
-	41, // [41:50] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	11, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
+	12, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	12, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	10, // 8: swarmctl.wire.v1.Heartbeat.load:type_name -> swarmctl.wire.v1.NodeLoad
+	41, // 9: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
+	14, // 10: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
+	42, // 11: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
+	15, // 12: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
+	16, // 13: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
+	28, // 14: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
+	32, // 15: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
+	30, // 16: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
+	9,  // 17: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
+	29, // 18: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	31, // 19: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
+	18, // 20: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
+	27, // 21: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
+	19, // 22: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
+	22, // 23: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
+	23, // 24: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
+	26, // 25: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
+	20, // 26: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
+	21, // 27: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
+	21, // 28: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
+	24, // 29: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	25, // 30: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
+	21, // 31: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	24, // 32: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	43, // 33: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	29, // 34: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	4,  // 35: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
+	43, // 36: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	33, // 37: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	34, // 38: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	14, // 39: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	21, // 40: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	4,  // 41: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 42: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 43: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	6,  // 44: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	5,  // 45: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	35, // 46: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	37, // 47: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	39, // 48: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	5,  // 49: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	11, // 50: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
+	1,  // 51: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 52: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	17, // 53: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	5,  // 54: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	36, // 55: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	38, // 56: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	40, // 57: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	5,  // 58: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	27, // 59: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
+	51, // [51:60] is the sub-list for method output_type
+	42, // [42:51] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3058,7 +3126,7 @@ func file_wire_proto_init() {
 		(*FromNode_FabricApplied)(nil),
 		(*FromNode_PortProblems)(nil),
 	}
-	file_wire_proto_msgTypes[16].OneofWrappers = []any{
+	file_wire_proto_msgTypes[17].OneofWrappers = []any{
 		(*FromManager_Welcome)(nil),
 		(*FromManager_Assignments)(nil),
 		(*FromManager_StatusAck)(nil),
@@ -3074,7 +3142,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
