@@ -177,7 +177,7 @@ var liveFlags = map[string]string{"network": "NETWORK", "secret": "SECRET", "con
 
 // knownValues are the flags whose values, or beginnings of values, Docker knows.
 var knownValues = map[string][]string{
-	"constraint":     {"node.id==", "node.hostname==", "node.role==manager", "node.role==worker", "node.ip==", "node.platform.os==", "node.platform.arch==", "node.labels.", "engine.labels."},
+	"constraint":     {"node.id==", "node.hostname==", "node.role==manager", "node.role==worker", "node.ip==", "node.platform.os==", "node.platform.arch==", "node.labels.", "engine.labels.", "service.name=="},
 	"placement-pref": {"spread=node.labels.", "spread=engine.labels.", "spread=node.hostname", "spread=node.id"},
 	"log-driver":     {"fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"},
 	"isolation":      {"default", "hyperv", "process"},

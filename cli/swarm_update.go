@@ -7,14 +7,33 @@ import (
 	"slices"
 
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 func swarmUpdateVerb() verb {
 	return verb{
-		name: "update", usage: "Change settings of the cluster", do: swarmUpdate, asks: true, long: policyHelp(),
-		flags: slices.Concat(clusterFlags("Change manager autolocking setting (true|false)"), policyFlags()),
+		name: "update", usage: "Change settings of the cluster", do: swarmUpdate, asks: true, long: policyHelp() + "\n" + strategyHelp,
+		flags: slices.Concat(clusterFlags("Change manager autolocking setting (true|false)"), policyFlags(), []*opt{strategyFlag()}),
 	}
 }
+
+// strategyHelp is the help of strategyFlag.
+const strategyHelp = `--strategy is how tasks are shared out where their service does not say: spread, which is Docker Swarm's, evenly
+  over the nodes; capacity, in proportion to what the nodes have free of cores and memory; binpack, filling one
+  node before the next. It holds for the tasks to come: "" is spread again.`
+
+func strategyFlag() *opt {
+	return &opt{name: "strategy", kind: strategyKind, usage: `How tasks are shared out: spread|binpack|capacity ("" for spread)`}
+}
+
+var strategyKind = kind{"string", false, parser(func(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	_, err := setting.ParseStrategy(s)
+	return s, err
+})}
 
 // clusterFlags are the cluster's settings, which init gives and update changes.
 func clusterFlags(autolock string) []*opt {
@@ -66,6 +85,9 @@ func swarmUpdate(ctx context.Context, c *call) error {
 	err := c.changeSwarm(ctx, swarm.UpdateFlags{}, func(sw *swarm.Swarm) error {
 		locked = sw.Spec.EncryptionConfig.AutoLockManagers
 		changePolicy(c.flags, &sw.Spec)
+		if c.flags.has("strategy") {
+			setLabel(&sw.Spec.Labels, setting.LabelStrategy, c.flags.str("strategy"))
+		}
 		return changeCluster(c.flags, &sw.Spec)
 	})
 	if err != nil {

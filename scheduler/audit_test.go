@@ -37,15 +37,15 @@ func (c *Cluster) inventory() string {
 		slices.SortFunc(claims, func(a, b claim) int {
 			return strings.Compare(a.kind+"="+a.value+string(a.task), b.kind+"="+b.value+string(b.task))
 		})
-		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
-			id, s.node != nil, r.cpuFree, r.memoryFree, r.load, r.tasks, s.occupants, ports, generic, claims))
+		lines = append(lines, fmt.Sprintf("node %s member=%v cpu=%d memory=%d load=%d weight=%d tasks=%d occupants=%d ports=%v generic=%v claims=%v",
+			id, s.node != nil, r.cpuFree, r.memoryFree, s.load, s.weight, r.tasks, s.occupants, ports, generic, claims))
 	}
 	for id, s := range c.services {
 		counts := map[string]int32{}
 		for i, n := range s.counts {
 			counts[string(c.slots[i].id)] = n
 		}
-		lines = append(lines, fmt.Sprintf("service %s groups=%d counts=%v", id, s.groups, counts))
+		lines = append(lines, fmt.Sprintf("service %s groups=%d named=%d counts=%v", id, s.groups, s.named, counts))
 	}
 	for key, g := range c.groups {
 		lines = append(lines, fmt.Sprintf("group %v refs=%d waiting=%d", key, g.refs, g.waiting))
@@ -65,7 +65,7 @@ func (c *Cluster) checkQueues(t fataler) {
 	t.Helper()
 	queued := map[*entry]int{}
 	for g := range maps.Values(c.groups) {
-		for _, e := range slices.Concat(g.queue, g.pinned) {
+		for _, e := range slices.Concat(g.queue, g.pinned, g.moves) {
 			if e.where == waits {
 				queued[e]++
 			}

@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // recheck looks at the nodes that changed on behalf of the groups that were
 // refused: those that have a chance now are planned again, the others are
 // told if their reasons have changed.
@@ -23,7 +25,15 @@ func (p *planner) recheckGroup(g *group) {
 			return
 		}
 	}
+	if slices.ContainsFunc(g.moves, func(e *entry) bool { return e.where == waits }) {
+		p.setStage(g, ready)
+		return
+	}
 	if len(g.queue) == 0 {
+		return
+	}
+	if p.homeless(&g.needs) != g.homeless { // that is a word on every node
+		p.setStage(g, ready)
 		return
 	}
 	news := false
@@ -63,6 +73,9 @@ func (c *Cluster) check(cl *class, g *group, i, ofService int32) rule {
 // checkRoom is check for the rules that depend on what else is on the node.
 func (c *Cluster) checkRoom(n *needs, i, ofService int32) rule {
 	r := &c.rooms[i]
+	if len(n.affinity) > 0 && c.unmet(n, i) != nil {
+		return ruleAffinity
+	}
 	if n.cpu > 0 && n.cpu > r.cpuFree || n.memory > 0 && n.memory > r.memoryFree {
 		return ruleResources
 	}

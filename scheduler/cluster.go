@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -32,6 +33,8 @@ type Cluster struct {
 	// blocked for want of addresses.
 	supplies map[api.NetworkID]*supply
 	starved  map[*group]struct{}
+	// related are the groups that name services in their constraints.
+	related map[*group]struct{}
 	// dirty are the nodes on which something may fit that did not before.
 	dirty []int32
 
@@ -52,6 +55,7 @@ func NewCluster(v *state.View) *Cluster {
 		view:     v,
 		supplies: map[api.NetworkID]*supply{},
 		starved:  map[*group]struct{}{},
+		related:  map[*group]struct{}{},
 	}
 	c.stages[ready], c.stages[blocked] = map[*group]struct{}{}, map[*group]struct{}{}
 	for n := range v.Nodes() {
@@ -80,6 +84,9 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 	}
 	if len(e.Networks) > 0 {
 		c.reconnect()
+	}
+	if len(c.related) > 0 && slices.ContainsFunc(e.Services, func(p state.Pair[api.Service]) bool { return p.Before == nil || p.After == nil }) {
+		c.rerelate()
 	}
 	for _, p := range e.Tasks {
 		c.putTask(e.View, p.Before, p.After, now)

@@ -24,6 +24,11 @@ func Explain(v *state.View, t *api.Task) []api.NodeReason {
 		c.vacate(c.slotOf(t.NodeID), x.group, t.ID, isActive(t))
 		c.returnAddresses(x.group, t)
 	}
+	if isWaiting(t) && t.Replaces != "" && t.NodeID == "" {
+		p := &planner{Cluster: c, usual: c.usualStrategy()}
+		p.strategy = p.strategyOf(x.group)
+		x.move = p.moveOf(x.group, t)
+	}
 	var list []api.NodeReason
 	for n := range v.Nodes() {
 		if t.NodeID == "" || t.NodeID == n.ID {
@@ -39,6 +44,7 @@ type explainer struct {
 	view  *state.View
 	task  *api.Task
 	group *group
+	move  *move // nil: it takes over from nobody
 }
 
 func (x *explainer) reasons(n *api.Node) []api.Reason {
@@ -64,6 +70,11 @@ func (x *explainer) reasons(n *api.Node) []api.Reason {
 	for _, plugin := range needs.fixed.missingPlugins(n) {
 		say(rulePlugin, "it has no "+plugin)
 	}
+	for k := range needs.affinity {
+		if a := &needs.affinity[k]; x.refuses(needs, a, i) {
+			say(ruleAffinity, a.explain())
+		}
+	}
 	say(ruleResources, x.shortages(i)...)
 	for _, port := range needs.ports {
 		if x.slots[i].portTaken(port) {
@@ -72,6 +83,9 @@ func (x *explainer) reasons(n *api.Node) []api.Reason {
 	}
 	if has := x.group.service.counts[i]; needs.maxReplicas > 0 && has >= needs.maxReplicas {
 		say(ruleReplicas, fmt.Sprintf("has %s of the service, max replicas per node is %d", plural(int(has), "task"), needs.maxReplicas))
+	}
+	if x.move != nil && !x.move.free && !x.move.helps(i) {
+		say(ruleBalance, x.move.explain(i))
 	}
 	if s := x.short(needs, i); s != nil {
 		say(ruleAddresses, x.scarcity(s))

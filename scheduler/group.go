@@ -28,20 +28,26 @@ type group struct {
 
 	stage stage
 	// queue are the tasks that may go anywhere, pinned those that have their
-	// node. Entries that have left (entry.where) are dropped when it is read.
-	queue, pinned []*entry
-	waiting       int       // entries in queue and pinned that do wait
-	since         time.Time // when the oldest of them was created
+	// node, moves those that take over from another. Entries that have left
+	// (entry.where) are dropped when it is read.
+	queue, pinned, moves []*entry
+	waiting              int       // entries in all three that do wait
+	since                time.Time // when the oldest of them was created
 	// refused is, while the group is blocked, why each node refuses it.
-	refused []rule
-	tally   tally
-	left    []int // while it is starved: what its networks had left
+	refused  []rule
+	tally    tally
+	left     []int // while it is starved: what its networks had left
+	homeless bool  // while it is blocked: see Cluster.homeless
 }
 
-// service is shared by the groups of one service.
+// service is shared by the groups of one service, and by those that name it in
+// a constraint.
 type service struct {
+	id     api.ServiceID
 	counts map[int32]int32 // tasks meant to run, by node
 	groups int
+	named  int              // constraints on it
+	shy    map[*service]int // services that may not be where it is, with how many constraints say so
 }
 
 // stage is what the next plan does with a group.
@@ -71,17 +77,31 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 	if g := c.groups[key]; g != nil {
 		return g
 	}
-	s := c.services[key.service]
-	if s == nil {
-		s = &service{counts: map[int32]int32{}}
-		c.services[key.service] = s
-	}
+	s := c.service(key.service)
 	s.groups++
 	asked := spec()
 	g := &group{key: key, needs: needsOf(asked), service: s}
 	c.connect(g, asked)
+	c.relate(g)
 	c.groups[key] = g
 	return g
+}
+
+// service returns what is known of a service. Whoever keeps it counts himself in it.
+func (c *Cluster) service(id api.ServiceID) *service {
+	s := c.services[id]
+	if s == nil {
+		s = &service{id: id, counts: map[int32]int32{}}
+		c.services[id] = s
+	}
+	return s
+}
+
+// forget drops a service that nobody keeps.
+func (c *Cluster) forget(s *service) {
+	if s.groups == 0 && s.named == 0 {
+		delete(c.services, s.id)
+	}
 }
 
 // release gives one reference to the group back.
@@ -91,10 +111,10 @@ func (c *Cluster) release(g *group) {
 	}
 	c.setStage(g, idle)
 	c.disconnect(g)
+	c.unrelate(g)
 	delete(c.groups, g.key)
-	if g.service.groups--; g.service.groups == 0 {
-		delete(c.services, g.key.service)
-	}
+	g.service.groups--
+	c.forget(g.service)
 }
 
 func (c *Cluster) setStage(g *group, to stage) {
@@ -114,10 +134,13 @@ func (c *Cluster) setStage(g *group, to stage) {
 // wait puts an entry into its group's queue.
 func (c *Cluster) wait(e *entry) {
 	e.where = waits
-	if e.task.NodeID != "" {
-		e.group.pinned = append(e.group.pinned, e)
-	} else {
-		e.group.queue = append(e.group.queue, e)
+	switch g := e.group; {
+	case e.task.NodeID != "":
+		g.pinned = append(g.pinned, e)
+	case e.task.Replaces != "":
+		g.moves = append(g.moves, e)
+	default:
+		g.queue = append(g.queue, e)
 	}
 	if at := e.task.Meta.CreatedAt; e.group.waiting == 0 || at.Before(e.group.since) {
 		e.group.since = at
@@ -130,7 +153,7 @@ func (c *Cluster) wait(e *entry) {
 func (c *Cluster) leave(e *entry, to int32) {
 	e.where = to
 	if e.group.waiting--; e.group.waiting == 0 {
-		e.group.queue, e.group.pinned = nil, nil
+		e.group.queue, e.group.pinned, e.group.moves = nil, nil, nil
 		c.setStage(e.group, idle)
 	}
 }
@@ -154,7 +177,7 @@ func compareEntries(a, b *entry) int {
 // oldest is when the first of the group's waiting tasks was created.
 func (g *group) oldest() time.Time {
 	var at time.Time
-	for _, queue := range [][]*entry{g.queue, g.pinned} {
+	for _, queue := range [][]*entry{g.queue, g.pinned, g.moves} {
 		for _, e := range queue {
 			if e.where == waits && (at.IsZero() || e.task.Meta.CreatedAt.Before(at)) {
 				at = e.task.Meta.CreatedAt

@@ -23,7 +23,8 @@ type needs struct {
 	ports       []hostPort
 	maxReplicas int32 // a node; 0: no limit
 	spread      []preference
-	networks    []*supply // that have addresses for it: see Cluster.connect
+	affinity    []affinity // see Cluster.relate
+	networks    []*supply  // that have addresses for it: see Cluster.connect
 }
 
 // fixedNeeds are those that a node meets or not, whatever runs on it.

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/swarmctl/swarmctl/raftstore/state"
@@ -30,9 +32,22 @@ func (c *Cluster) Plan(now time.Time, limit int) Decision {
 
 func (c *Cluster) plan(p planner) Decision {
 	p.Cluster = c
+	p.usual = c.usualStrategy()
 	p.feed()
 	p.recheck()
-	groups := inOrder(c.stages[ready])
+	p.round()
+	// Tasks that were placed may be what others asked to be with.
+	for len(p.dirty) > 0 && !p.More {
+		p.recheck()
+		p.round()
+		p.retract()
+	}
+	return p.Decision
+}
+
+// round looks once at every group that is ready.
+func (p *planner) round() {
+	groups := inOrder(p.stages[ready])
 	p.groups = len(groups)
 	for _, g := range groups {
 		if p.limit <= 0 {
@@ -41,7 +56,14 @@ func (c *Cluster) plan(p planner) Decision {
 		}
 		p.group(g)
 	}
-	return p.Decision
+}
+
+// retract takes back the refusals that a later round has overtaken.
+func (p *planner) retract() {
+	p.Refuse = slices.DeleteFunc(p.Refuse, func(r Refusal) bool {
+		e := p.entries[r.Task.ID]
+		return e.where != waits || e.told != strings.TrimSuffix(r.Err, seeExplain(r.Task))
+	})
 }
 
 type planner struct {
@@ -52,15 +74,21 @@ type planner struct {
 	// groups is how many groups this plan looks at; pools are what those with
 	// equal fixed needs share.
 	groups  int
-	pools   map[*class]*ranking
+	pools   map[poolKey]*ranking
 	noPools bool // for tests
+	// usual is the cluster's strategy, strategy that of the group at hand; move is
+	// the task at hand where it takes over from another.
+	usual, strategy strategy
+	move            *move
 }
 
 // group plans what waits in one group.
 func (p *planner) group(g *group) {
 	p.setStage(g, idle)
 	cl := p.class(&g.needs)
+	p.strategy = p.strategyOf(g)
 	starved := p.groupPinned(cl, g)
+	starved = p.groupMoves(cl, g) || starved
 	if p.groupQueue(cl, g); g.waiting == 0 {
 		return
 	}
@@ -112,9 +140,7 @@ func (p *planner) groupQueue(cl *class, g *group) {
 		return
 	}
 	g.queue = tidy(g.queue)
-	for i, n := range g.service.counts {
-		p.count[i] = n
-	}
+	p.enter(g)
 	queue := g.queue
 	if p.usePool(g, len(queue)) {
 		queue = p.placeFromPool(cl, g, queue)
@@ -122,9 +148,7 @@ func (p *planner) groupQueue(cl *class, g *group) {
 	if len(queue) > 0 && p.limit > 0 {
 		queue = p.placeRanked(cl, g, queue)
 	}
-	for i := range g.service.counts {
-		p.count[i] = 0
-	}
+	p.exit(g)
 	if g.queue = queue; len(queue) == 0 {
 		g.queue = nil
 	} else if p.limit > 0 {
@@ -132,14 +156,29 @@ func (p *planner) groupQueue(cl *class, g *group) {
 	}
 }
 
+// enter notes how many tasks of the group's service are where, until exit.
+func (p *planner) enter(g *group) {
+	for i, n := range g.service.counts {
+		p.count[i] = n
+	}
+}
+
+func (p *planner) exit(g *group) {
+	for i := range g.service.counts {
+		p.count[i] = 0
+	}
+}
+
 // placeRanked ranks all nodes for the group and places on the best until the
 // tasks, the limit or the nodes run out. It returns the tasks that are left.
-// With the last addresses of a network it matters where a task goes: then all
-// nodes are looked at anew after each.
+// With the last addresses of a network it matters where a task goes, and so it
+// does for the first of those that ask to be together: then all nodes are looked
+// at anew after each.
 func (p *planner) placeRanked(cl *class, g *group, queue []*entry) []*entry {
 	for len(queue) > 0 && p.limit > 0 {
 		root := p.candidates(cl, g, min(len(queue), p.limit))
-		for plenty := true; plenty && len(queue) > 0 && p.limit > 0; plenty = p.plenty(&g.needs, 1) {
+		first := p.homeless(&g.needs)
+		for plenty := true; plenty && len(queue) > 0 && p.limit > 0; plenty = !first && p.plenty(&g.needs, 1) {
 			if _, ok := root.best(); !ok {
 				return queue
 			}
@@ -165,21 +204,23 @@ func (p *planner) put(g *group, e *entry, i int32) (rank uint64, again bool) {
 
 // rank is node i's rank for the group.
 func (p *planner) rank(g *group, i int32) uint64 {
-	return rankOf(g.penalty(i, p.now), p.count[i], &p.rooms[i])
+	penalty := g.penalty(i, p.now)
+	if len(g.service.shy) > 0 && g.crowds(i) {
+		penalty = min(15, penalty+1)
+	}
+	return p.rankOf(p.strategy, penalty, p.count[i], i)
 }
 
 // blockQueue keeps why each node refused the group, and tells those that wait.
 func (p *planner) blockQueue(g *group) {
 	g.refused = append(g.refused[:0], p.verdicts...)
-	g.tally = tally{}
-	for _, r := range g.refused {
-		g.tally[r]++
-	}
+	g.tally = tallyOf(g.refused)
+	g.homeless = p.homeless(&g.needs)
 	p.refuseQueue(g)
 }
 
 func (p *planner) refuseQueue(g *group) {
-	p.refuse(g.queue, p.refusal(g), len(p.slots)-g.tally[absent])
+	p.refuse(g.queue, p.refusal(g, g.refused, &g.tally), len(p.slots)-g.tally[absent])
 }
 
 // candidates ranks the nodes that fit and notes the verdict on every node.
@@ -188,6 +229,9 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 	spread := g.needs.spread
 	for i := range int32(len(p.slots)) {
 		r := p.check(cl, g, i, p.count[i])
+		if r == fits && p.move != nil && !p.move.helps(i) {
+			r = ruleBalance
+		}
 		if p.verdicts[i] = r; r != fits {
 			continue
 		}

@@ -4,33 +4,41 @@ package scheduler
 // free on them, shared by all groups of one plan that have these needs. Many
 // small services then cost what they place and not a look at every node each.
 //
-// While a plan runs nodes only fill up, so a rank in the pool is never better
+// While a plan runs nodes only fill up, and the fuller a node the worse, so a rank in the pool is never better
 // than the node's true one was when it was written: it is enough to correct
 // the one on top until that is true.
 
+type poolKey struct {
+	class    *class
+	strategy strategy
+}
+
 // usePool reports whether the pool is the cheaper way to place the tasks: not
 // for a group that is alone, that asks for a good part of the nodes anyway, or
-// that has tasks on many of them, nor where addresses may run out.
+// that has tasks on many of them, nor where addresses may run out or other
+// services matter, nor where fuller is better.
 func (p *planner) usePool(g *group, tasks int) bool {
 	few := len(p.slots) / 8
-	return p.groups > 1 && !p.noPools && tasks <= few && len(g.service.counts) <= few && len(g.failures) <= few && len(g.needs.spread) == 0 && p.plenty(&g.needs, tasks)
+	return p.groups > 1 && !p.noPools && p.strategy != binpack && tasks <= few && len(g.service.counts) <= few && len(g.failures) <= few &&
+		len(g.needs.spread) == 0 && len(g.needs.affinity) == 0 && len(g.service.shy) == 0 && p.plenty(&g.needs, tasks)
 }
 
 func (p *planner) pool(cl *class, n *needs) *ranking {
-	if pool := p.pools[cl]; pool != nil {
+	key := poolKey{cl, p.strategy}
+	if pool := p.pools[key]; pool != nil {
 		return pool
 	}
 	pool := &ranking{slots: p.slots}
 	for i := range int32(len(p.slots)) {
 		if p.fixedRule(cl, n, i) == fits {
-			pool.list = append(pool.list, candidate{rankOf(0, 0, &p.rooms[i]), i})
+			pool.list = append(pool.list, candidate{p.rankOf(p.strategy, 0, 0, i), i})
 		}
 	}
 	pool.order(len(pool.list))
 	if p.pools == nil {
-		p.pools = map[*class]*ranking{}
+		p.pools = map[poolKey]*ranking{}
 	}
-	p.pools[cl] = pool
+	p.pools[key] = pool
 	return pool
 }
 
@@ -53,7 +61,7 @@ func (p *planner) placeFromPool(cl *class, g *group, queue []*entry) []*entry {
 		}
 	}
 	for _, i := range d.aside {
-		d.pool.push(candidate{rankOf(0, 0, &p.rooms[i]), i})
+		d.pool.push(candidate{p.rankOf(p.strategy, 0, 0, i), i})
 	}
 	p.ranked = d.own.list
 	return queue
@@ -115,7 +123,7 @@ func (d *draw) next() (node int32, ok bool) {
 func (d *draw) top() candidate {
 	for {
 		top := &d.pool.list[0]
-		rank := rankOf(0, 0, &d.rooms[top.node])
+		rank := d.rankOf(d.strategy, 0, 0, top.node)
 		if rank == top.rank {
 			return *top
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/constraint"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -47,10 +48,10 @@ func (h *history) pick(label string, options ...string) string {
 }
 
 func (h *history) nodeLine(i int) string {
-	return fmt.Sprintf("node n%d cpu=%s mem=%s label.zone=%s role=%s availability=%s state=%s engine-version=%s gpu=%s", i,
+	return fmt.Sprintf("node n%d cpu=%s mem=%s label.zone=%s role=%s availability=%s state=%s engine-version=%s gpu=%s load=%s", i,
 		h.pick("cpu", "1", "2", "4"), h.pick("mem", "1GiB", "2GiB"), h.pick("zone", "a", "b"), h.pick("role", "manager", "worker"),
 		h.pick("availability", "active", "active", "active", "drain", "pause"), h.pick("state", "ready", "ready", "ready", "down"),
-		h.pick("engine", "20.10", "20.10", "20.10", "none"), h.pick("gpu", "1", "2"))
+		h.pick("engine", "20.10", "20.10", "20.10", "none"), h.pick("gpu", "1", "2"), h.pick("load", "0", "0", "30", "95"))
 }
 
 func (h *history) serviceLine(i int) string {
@@ -58,7 +59,8 @@ func (h *history) serviceLine(i int) string {
 	for _, option := range []string{
 		"cpu=0.7", "mem=300MiB", "gpu=1", "port=80/tcp", "port=53/udp", "max=2",
 		"constraint=node.labels.zone==a", "constraint=node.role!=manager", "spread=node.labels.zone", "platform=linux/amd64",
-		"mode=dnsrr network=ov", "mode=dnsrr network=small",
+		"constraint=service.name" + h.pick("with", "==", "!=") + h.pick("named", "s0", "s1", "s2", "s9"),
+		"strategy=binpack", "strategy=capacity", "mode=dnsrr network=ov", "mode=dnsrr network=small",
 	} {
 		if rapid.IntRange(0, 3).Draw(h.r, option) == 0 {
 			line += " " + option
@@ -98,9 +100,20 @@ func (h *history) create() {
 		line := fmt.Sprintf("tasks %s %d id=t%03d desired=%s", s.ID, h.tasks%7, h.tasks, h.pick("desired", "running", "ready"))
 		if n := h.anyNode(); n != nil && rapid.IntRange(0, 4).Draw(h.r, "pinned") == 0 {
 			line += " on=" + string(n.ID)
+		} else if old := h.anyTaskOf(s.ID); old != nil && rapid.IntRange(0, 3).Draw(h.r, "takes over") == 0 {
+			line += " replaces=" + string(old.ID)
 		}
 		h.do(line)
 	}
+}
+
+// anyTaskOf is a task that runs on a node, or nil.
+func (h *history) anyTaskOf(id api.ServiceID) *api.Task {
+	running := slices.DeleteFunc(slices.Collect(h.state.View().ServiceTasks(id)), func(t *api.Task) bool { return !occupies(t) || !isActive(t) })
+	if len(running) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(running).Draw(h.r, "of running tasks")
 }
 
 func (h *history) anyNode() *api.Node {
@@ -190,6 +203,10 @@ func (h *history) checkDecision(v *state.View, d Decision) {
 		if err != nil || !list.Match(n) || !available(n) || !engineAnswers(n) {
 			h.r.Fatalf("task %s was placed on node %s against %v", t.ID, n.ID, list)
 		}
+		h.checkAffinity(v, t, n, list.Services(), on)
+		if old := v.Task(t.Replaces); old != nil && occupies(old) && isActive(old) && t.NodeID == "" {
+			h.checkMove(v, t, old, n, on)
+		}
 		on[n.ID] = append(on[n.ID], t)
 		if limit := int(spec.TaskTemplate.Placement.MaxReplicas); limit > 0 {
 			if has := countActive(on[n.ID], t.ServiceID); has > limit {
@@ -197,6 +214,42 @@ func (h *history) checkDecision(v *state.View, d Decision) {
 			}
 		}
 		h.checkNode(v, n, on[n.ID], needsOf(spec))
+	}
+}
+
+// checkMove checks that a task which takes over from another goes elsewhere
+// and, where the other could stay, to a node with fewer tasks of the service.
+func (h *history) checkMove(v *state.View, t, old *api.Task, n *api.Node, on map[api.NodeID][]*api.Task) {
+	h.r.Helper()
+	if n.ID == old.NodeID {
+		h.r.Fatalf("task %s was placed on node %s, which %s is on", t.ID, n.ID, old.ID)
+	}
+	spec := &v.SpecOf(t).Spec
+	if needs := needsOf(spec); needs.fixed.check(v.Node(old.NodeID)) != fits || len(needs.fixed.constraints.Services()) > 0 || len(needs.spread) > 0 {
+		return
+	}
+	switch s := v.Service(t.ServiceID); {
+	case s == nil:
+	case s.Spec.Labels[setting.LabelStrategy] == "binpack":
+		h.r.Fatalf("task %s of a service that is packed was moved to node %s", t.ID, n.ID)
+	case s.Spec.Labels[setting.LabelStrategy] == "" && countActive(on[n.ID], t.ServiceID)+1 >= countActive(on[old.NodeID], t.ServiceID):
+		h.r.Fatalf("task %s was moved from node %s to %s, which has no fewer tasks of the service", t.ID, old.NodeID, n.ID)
+	}
+}
+
+// checkAffinity checks a task that is placed against what runs on its node.
+func (h *history) checkAffinity(v *state.View, t *api.Task, n *api.Node, constraints []constraint.Service, on map[api.NodeID][]*api.Task) {
+	h.r.Helper()
+	for _, s := range constraints {
+		named := v.ServiceByName(s.Name)
+		there := named != nil && countActive(on[n.ID], named.ID) > 0
+		first := named != nil && named.ID == t.ServiceID && !slices.ContainsFunc(slices.Collect(v.Nodes()), func(n *api.Node) bool {
+			fixed := needsOf(&v.SpecOf(t).Spec).fixed
+			return countActive(on[n.ID], t.ServiceID) > 0 && fixed.check(n) == fits
+		})
+		if there == s.Not && !(first && !s.Not) {
+			h.r.Fatalf("task %s was placed on node %s against %s", t.ID, n.ID, s)
+		}
 	}
 }
 
@@ -325,10 +378,11 @@ func TestPoolChangesNothing(t *testing.T) {
 func TestEqualInputsEqualPlans(t *testing.T) {
 	w := newWorld(t)
 	for i := range 50 {
-		w.do(fmt.Sprintf("node n%d label.zone=%d", i, i%3))
+		w.do(fmt.Sprintf("node n%d label.zone=%d load=%d", i, i%3, i*7%100))
 	}
 	for i := range 20 {
-		w.do(fmt.Sprintf("service s%d spread=node.labels.zone cpu=0.%d", i, i%3+1), fmt.Sprintf("tasks s%d 1-40", i))
+		strategy := []setting.Strategy{setting.StrategySpread, setting.StrategyBinpack, setting.StrategyCapacity}[i%3]
+		w.do(fmt.Sprintf("service s%d spread=node.labels.zone cpu=0.%d strategy=%s", i, i%3+1, strategy), fmt.Sprintf("tasks s%d 1-40", i))
 	}
 	first := Plan(w.state.View(), w.now)
 	for range 5 {

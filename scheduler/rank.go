@@ -6,15 +6,6 @@ type candidate struct {
 	node int32
 }
 
-// rankOf packs the order of preference into one number. From the top: recent
-// failures of the service there, its tasks there, the reserved share of the
-// node, all tasks there, and a hash of the node's ID, which is as good as
-// chance and yet the same every time.
-func rankOf(penalty uint64, ofService int32, r *room) uint64 {
-	return penalty<<60 | uint64(min(ofService, 1<<20-1))<<40 | uint64(r.load)<<32 |
-		uint64(min(r.tasks, 1<<16-1))<<16 | uint64(r.hash)
-}
-
 // ranking is a heap of candidates, the best on top. Each has four below it: a
 // flatter heap reads less memory than one of two.
 type ranking struct {

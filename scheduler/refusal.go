@@ -27,15 +27,15 @@ type Refusal struct {
 // maxNamed is how many nodes a refusal names.
 const maxNamed = 5
 
-// refusal is the text for a group that is blocked, for all its tasks the same.
-func (c *Cluster) refusal(g *group) string {
-	text, nodes := g.tally.text(func(r rule, n int) string { return c.countOf(g, r, n) })
+// refusal is the text for tasks of a group that each node refuses by one of the rules.
+func (c *Cluster) refusal(g *group, refused []rule, t *tally) string {
+	text, nodes := t.text(func(r rule, n int) string { return c.countOf(g, r, n) })
 	if nodes == 0 || nodes > maxNamed {
 		return text
 	}
 	named := make([]int32, 0, maxNamed)
-	for i, r := range g.refused {
-		if r != absent && r != ruleAddresses {
+	for i, r := range refused {
+		if r != absent && !g.everywhere(r) {
 			named = append(named, int32(i))
 		}
 	}
@@ -43,7 +43,7 @@ func (c *Cluster) refusal(g *group) string {
 		return cmp.Or(strings.Compare(c.slots[a].node.Hostname(), c.slots[b].node.Hostname()), strings.Compare(string(c.slots[a].id), string(c.slots[b].id)))
 	})
 	for n, i := range named {
-		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, g.refused[i])
+		text += []string{": ", "; "}[min(n, 1)] + c.refusalOf(g, i, refused[i])
 	}
 	return text
 }
@@ -51,7 +51,7 @@ func (c *Cluster) refusal(g *group) string {
 // pinnedRefusal is the text for a task that has node i and is refused there.
 func (c *Cluster) pinnedRefusal(g *group, i int32, r rule) string {
 	text := noSuitableNode(c.countOf(g, r, 1))
-	if r == ruleAddresses {
+	if g.everywhere(r) {
 		return text
 	}
 	return text + ": " + c.refusalOf(g, i, r)
@@ -59,16 +59,33 @@ func (c *Cluster) pinnedRefusal(g *group, i int32, r rule) string {
 
 // countOf says what the rule means for the group on n nodes.
 func (c *Cluster) countOf(g *group, r rule, n int) string {
-	if r == ruleAddresses {
-		return c.noAddress(g)
+	switch {
+	case !g.everywhere(r):
+		return r.count(n)
+	case r == ruleBalance:
+		return r.count(n)
+	case r == ruleAffinity:
+		return g.needs.missing().remedy()
 	}
-	return r.count(n)
+	return c.noAddress(g)
+}
+
+// everywhere reports whether what the rule refuses is not the node's fault:
+// there are no words on each.
+func (g *group) everywhere(r rule) bool {
+	return r == ruleAddresses || r == ruleBalance || r == ruleAffinity && g.needs.missing() != nil
 }
 
 // refusalOf is why node i refuses the group.
 func (c *Cluster) refusalOf(g *group, i int32, r rule) string {
 	n := c.slots[i].node
-	return "node " + n.Hostname() + ": " + lasting(&g.needs, n, r)
+	text := lasting(&g.needs, n, r)
+	if r == ruleAffinity {
+		if a := c.unmet(&g.needs, i); a != nil {
+			text = a.explain()
+		}
+	}
+	return "node " + n.Hostname() + ": " + text
 }
 
 // lasting says why a rule refuses the node, in words that stay true while

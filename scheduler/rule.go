@@ -14,9 +14,11 @@ const (
 	ruleConstraints
 	rulePlatform
 	rulePlugin
+	ruleAffinity
 	ruleResources
 	rulePorts
 	ruleReplicas
+	ruleBalance   // nor is this: see move
 	ruleAddresses // not the node's fault: Cluster.noAddress has the words
 	absent        // no node of the cluster: counts nowhere
 	ruleCount
@@ -25,11 +27,19 @@ const (
 // tally counts nodes by the first rule that refused them.
 type tally [ruleCount]int
 
+func tallyOf(refused []rule) tally {
+	var t tally
+	for _, r := range refused {
+		t[r]++
+	}
+	return t
+}
+
 // ruleNames are the names of the rules in Reason.Rule.
 var ruleNames = [ruleCount]string{
 	ruleAvailable: "availability", ruleEngine: "engine", ruleConstraints: "constraints", rulePlatform: "platform", rulePlugin: "plugins",
-	ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
-	ruleAddresses: "addresses",
+	ruleAffinity: "affinity", ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
+	ruleBalance: "balance", ruleAddresses: "addresses",
 }
 
 // count says what the rule means on n nodes, in the words of Docker Swarm.
@@ -49,12 +59,16 @@ func (r rule) count(n int) string {
 		return fmt.Sprintf("unsupported platform on %d %s", n, nodes)
 	case rulePlugin:
 		return fmt.Sprintf("missing plugin on %d %s", n, nodes)
+	case ruleAffinity:
+		return fmt.Sprintf("constraints on services not satisfied on %d %s", n, nodes)
 	case ruleResources:
 		return fmt.Sprintf("insufficient resources on %d %s", n, nodes)
 	case rulePorts:
 		return fmt.Sprintf("host-mode port already in use on %d %s", n, nodes)
 	case ruleReplicas:
 		return "max replicas per node limit exceed"
+	case ruleBalance:
+		return "no node is less loaded"
 	}
 	return ""
 }

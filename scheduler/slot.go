@@ -24,6 +24,10 @@ type slot struct {
 	renewed               bool // the node itself is not what it was
 	// cpuShare and memoryShare turn what is taken into 255ths of what there is.
 	cpuShare, memoryShare float64
+
+	load   uint8  // reserved share of CPU or memory, the greater one
+	weight uint16 // of what is there: see weightOf
+	hash   uint16 // of the node's ID
 }
 
 type portUse struct {
@@ -35,10 +39,9 @@ type portUse struct {
 // in one piece.
 type room struct {
 	cpuFree, memoryFree int64
-	tasks               int32 // tasks that are meant to run
+	spread              uint64 // what a strategy of spread goes by, any service's own tasks apart: see spreadRank
+	tasks               int32  // tasks that are meant to run
 	age                 uint32
-	hash                uint16
-	load                uint8 // reserved share of CPU or memory, the greater one
 }
 
 // slotOf returns the place of a node, which is made where there is none.
@@ -55,8 +58,8 @@ func (c *Cluster) slotOf(id api.NodeID) int32 {
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
-	c.slots[i] = slot{id: id, dirty: c.slots[i].dirty}
-	c.rooms[i] = room{hash: uint16(h.Sum32() ^ h.Sum32()>>16), age: c.rooms[i].age + 1}
+	c.slots[i] = slot{id: id, dirty: c.slots[i].dirty, hash: uint16(h.Sum32() ^ h.Sum32()>>16)}
+	c.rooms[i] = room{age: c.rooms[i].age + 1}
 	c.index[id] = i
 	return i
 }
@@ -67,6 +70,8 @@ func (c *Cluster) putNode(n *api.Node) {
 	s := &c.slots[i]
 	old := s.node
 	s.node = n
+	s.weight = weightOf(n.Load)
+	c.rerank(i)
 	if old != nil && samePlace(old, n) {
 		if len(old.Gateways) < len(n.Gateways) && len(c.starved) > 0 {
 			c.touch(i) // the last address of a network may do now
@@ -82,7 +87,7 @@ func (c *Cluster) putNode(n *api.Node) {
 }
 
 // samePlace reports whether two versions of a node are the same to the
-// planner: most changes of a node are news of its session only.
+// planner: most changes of a node are news of its session or its load only.
 func samePlace(a, b *api.Node) bool {
 	return a.Spec.Availability == b.Spec.Availability && maps.Equal(a.Spec.Labels, b.Spec.Labels) &&
 		a.Status.State == b.Status.State && a.Status.SessionLost == b.Status.SessionLost && a.Status.Addr == b.Status.Addr &&
@@ -130,7 +135,8 @@ func (c *Cluster) measure(i int32) {
 		r.cpuFree = s.node.Description.Resources.NanoCPUs - s.cpuTaken
 		r.memoryFree = s.node.Description.Resources.MemoryBytes - s.memoryTaken
 	}
-	r.load = uint8(min(255, max(float64(s.cpuTaken)*s.cpuShare, float64(s.memoryTaken)*s.memoryShare)))
+	s.load = uint8(min(255, max(float64(s.cpuTaken)*s.cpuShare, float64(s.memoryTaken)*s.memoryShare)))
+	c.rerank(i)
 }
 
 // touch remembers that tasks which the node was refused to may fit now.
@@ -206,14 +212,16 @@ func (s *slot) portTaken(p hostPort) bool {
 	return false
 }
 
-// activate counts a task that is meant to run, or one that no longer is.
+// activate counts a task that is meant to run, or one that no longer is. One
+// more changes what fits where groups ask to be with the service.
 func (c *Cluster) activate(i int32, g *group, n int32) {
 	c.rooms[i].tasks += n
+	c.rerank(i)
 	counts := g.service.counts
 	if counts[i] += n; counts[i] == 0 {
 		delete(counts, i)
 	}
-	if n < 0 {
+	if n < 0 || g.service.named > 0 {
 		c.touch(i)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -20,12 +21,14 @@ import (
 //
 //	node h1 cpu=4 mem=8GiB label.zone=a engine.disk=ssd role=manager availability=drain state=down session=lost
 //	     addr=10.0.0.1 platform=linux/x86_64 gpu=2 has.ssd=3 has.gpu=a,b plugin=Volume/nfs engine-version=20.10 (or none)
+//	     load=40 memload=70 (percent in use)
 //	rmnode h1
 //	service web constraint=node.labels.zone==a cpu=0.5 mem=512MiB gpu=1 wants.ssd=2 port=8080/udp max=2
-//	     spread=node.labels.zone platform=linux/amd64 volume=nfs log=fluentd
+//	     spread=node.labels.zone platform=linux/amd64 volume=nfs log=fluentd strategy=binpack
+//	cluster strategy=capacity
 //	network ov 10.0.1.0/29 (ingress for the ingress network; rmnetwork ov); then service web network=ov publish=80
 //	attached c1 h1 ov; rmattached c1
-//	tasks web 1-5 on=h1 state=running desired=shutdown id=web.other
+//	tasks web 1-5 on=h1 state=running desired=shutdown id=web.other replaces=web.1
 //	report web.1 failed
 //	desire web.1 shutdown
 //	delete web.1
@@ -100,6 +103,13 @@ func (w *world) parse(f []string) []state.Op {
 		return []state.Op{{PutService: s}}
 	case "rmservice":
 		return []state.Op{{DeleteService: &state.DeleteService{ID: api.ServiceID(f[1])}}}
+	case "cluster":
+		c := &api.Cluster{ID: "c"}
+		if old := w.state.View().Cluster(); old != nil {
+			c.Meta = old.Meta
+		}
+		c.Spec.Labels = map[string]string{setting.LabelStrategy: strings.TrimPrefix(f[1], "strategy=")}
+		return []state.Op{{PutCluster: c}}
 	case "network":
 		n := &api.Network{ID: api.NetworkID(f[1])}
 		n.Spec.Name, n.Spec.Attachable, n.Spec.Ingress = f[1], true, f[1] == "ingress"
@@ -185,6 +195,10 @@ func (w *world) nodeOption(n *api.Node, k, v string) {
 		n.Spec.Availability = swarm.NodeAvailability(v)
 	case "state":
 		n.Status.State = api.NodeState(v)
+	case "load":
+		n.Load = &api.NodeLoad{CPU: uint8(w.number(v))}
+	case "memload":
+		n.Load = &api.NodeLoad{Memory: uint8(w.number(v))}
 	case "session":
 		n.Status.SessionLost = v == "lost"
 	case "addr":
@@ -223,6 +237,8 @@ func (w *world) serviceOption(s *api.ServiceSpec, k, v string) {
 		return
 	}
 	switch k {
+	case "strategy":
+		s.Labels = map[string]string{setting.LabelStrategy: v}
 	case "image":
 		t.ContainerSpec.Image = v
 	case "constraint":
@@ -281,6 +297,8 @@ func (w *world) tasks(service, slots string, options []string) []*api.Task {
 		}
 		for _, o := range options {
 			switch k, v, _ := strings.Cut(o, "="); k {
+			case "replaces":
+				t.Replaces = api.TaskID(v)
 			case "id":
 				t.ID = api.TaskID(v)
 			case "on":

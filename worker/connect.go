@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ type connector struct {
 	outbox *outbox
 	runner *runner
 	desc   *description
+	load   *load
 
 	born     time.Time      // what the stamps of heartbeats count from
 	failures map[string]int // by address, in a row
@@ -60,7 +62,7 @@ type connector struct {
 
 func newConnector(cfg *Config, out *outbox, run *runner) *connector {
 	return &connector{
-		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(cfg.TLS),
+		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(cfg.TLS), load: newLoad(os.DirFS("/proc")),
 		born:     time.Now(),
 		failures: map[string]int{}, leaving: make(chan struct{}), left: make(chan struct{}),
 		cluster: make(chan *wire.ClusterInfo, 1),

@@ -98,6 +98,7 @@ func (s *session) welcome(w *wire.Welcome) {
 	s.log.Info("session opened", "manager", s.peer.GetNodeId(), "addr", s.peer.GetAddr(), "session", w.GetSessionId())
 	s.heard(w.GetCluster())
 	s.outbox.reset()
+	s.load.untold()
 }
 
 // patience is for how long the manager may say nothing.
@@ -195,7 +196,9 @@ func (s *session) heartbeat() error {
 	if s.suspected(s.peer) {
 		return errSuspect
 	}
-	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{Stamp: uint64(time.Since(s.born))}}})
+	return s.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{
+		Stamp: uint64(time.Since(s.born)), Load: wire.EncodeLoad(s.load.news(time.Now())),
+	}}})
 }
 
 // answered renews the lease of containers that stop themselves: a manager has

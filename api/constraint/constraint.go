@@ -2,7 +2,10 @@
 // tells which nodes satisfy them. The API parses with it what a user asks for,
 // so that a mistake is refused where it is made; the scheduler matches nodes
 // with it. The language is Docker Swarm's: a key, == or !=, a value that is
-// compared without regard to case. Label names keep their case, other keys do not.
+// compared without regard to case. Names of labels and of services keep their
+// case, other keys do not. Beside what a node is, a constraint may name what
+// else runs there: service.name==db asks for nodes with tasks of that service,
+// service.name!=db for nodes without. See List.Services.
 package constraint
 
 import (
@@ -39,6 +42,7 @@ const (
 	nodeArch
 	nodeLabel
 	engineLabel
+	serviceName
 )
 
 // keys are the spellings of the fields; those of labels end in a dot, which
@@ -52,6 +56,7 @@ var keys = [...]string{
 	nodeArch:     "node.platform.arch",
 	nodeLabel:    "node.labels.",
 	engineLabel:  "engine.labels.",
+	serviceName:  "service.name",
 }
 
 // String returns the constraint in its canonical form, without spaces.
@@ -63,7 +68,8 @@ func (c *Constraint) String() string {
 	return keys[c.field] + c.label + op + c.value
 }
 
-// Match reports whether the node satisfies every constraint of the list.
+// Match reports whether the node satisfies every constraint of the list, those
+// on services left aside: they are no matter of the node alone.
 func (l List) Match(n *api.Node) bool {
 	for i := range l {
 		if !l[i].Match(n) {
@@ -74,8 +80,11 @@ func (l List) Match(n *api.Node) bool {
 }
 
 // Match reports whether the node satisfies the constraint. A node that lacks
-// the label, or has not said the fact, satisfies != and not ==.
-func (c *Constraint) Match(n *api.Node) bool { return c.equal(n) != c.not }
+// the label, or has not said the fact, satisfies != and not ==. A constraint on
+// a service every node satisfies.
+func (c *Constraint) Match(n *api.Node) bool {
+	return c.field == serviceName || c.equal(n) != c.not
+}
 
 func (c *Constraint) equal(n *api.Node) bool {
 	switch c.field {

@@ -2,6 +2,7 @@ package constraint_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,8 @@ func TestMatch(t *testing.T) {
 		"engine.labels.storage==ssd":      true,
 		"engine.labels.zone==berlin":      false,
 		"engine.labels.storage!=hdd":      true,
+		"service.name==db":                true, // what else runs there is not the node's to say
+		"service.name!=db":                true,
 	} {
 		list, err := constraint.Parse([]string{text})
 		if err != nil {
@@ -111,6 +114,20 @@ func TestAllMustMatch(t *testing.T) {
 	}
 }
 
+func TestServices(t *testing.T) {
+	list, err := constraint.Parse([]string{"SERVICE.name == DB", "node.role==manager", "service.name!=web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []constraint.Service{{Name: "DB"}, {Name: "web", Not: true}} // names keep their case
+	if got := list.Services(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if !list.Match(node()) {
+		t.Error("a manager satisfies what is asked of the node itself")
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"node.lable==x":           `constraint "node.lable==x": unknown key "node.lable": did you mean node.labels.<key>? use node.id, node.hostname, node.ip,`,
@@ -135,6 +152,11 @@ func TestParseErrors(t *testing.T) {
 		"node.ip==10.0.0.0/33":    `is neither an address nor a subnet`,
 		"node.labels.a==x\x00":    `must not contain '\x00'`,
 		"node.labels.a!=\xff\xfe": `must not contain`,
+		"service==db":             `unknown key "service": did you mean service.name?`,
+		"service.nmae==db":        `did you mean service.name?`,
+		"service.name==":          `no value after ==: write service.name==value`,
+		"service.name==my db":     "no service has ' ' in its name: write the whole name as `service ls` shows it",
+		"service.name!=tasks.db":  `no service has '.' in its name`,
 	} {
 		_, err := constraint.Parse([]string{"node.role==manager", text})
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -150,6 +172,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"node.labels.zone==a", "0.\x8100.!=", "node.ip!=10.0.0.0/8", "node.ip==fe80::1%eth0", "NODE.ROLE == worker",
 		"engine.labels.a.b!=c d", "node.lable==x", "=", "==", "!==", "node.platform.arch==x86_64",
+		"service.name==db", "Service.Name != my-db_2",
 	} {
 		f.Add(seed)
 	}
@@ -165,6 +188,9 @@ func FuzzParse(f *testing.F) {
 		again, err := constraint.Parse([]string{canonical})
 		if err != nil || again[0].String() != canonical {
 			t.Fatalf("%q became %q, which parses to %v, %v", text, canonical, again, err)
+		}
+		if got := list.Services(); !slices.Equal(got, again.Services()) || len(got) > 0 && got[0].String() != canonical {
+			t.Fatalf("%q: constrains services %v, its canonical form %v", text, got, again.Services())
 		}
 		for _, n := range []*api.Node{node(), {ID: "other"}} {
 			if list.Match(n) != again.Match(n) || list.Match(n) != (list.Explain(n) == "") {

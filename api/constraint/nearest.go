@@ -15,6 +15,8 @@ var confused = map[string]string{
 	"node.architecture": "node.platform.arch",
 	"engine.os":         "node.platform.os",
 	"engine.arch":       "node.platform.arch",
+	"service":           "service.name",
+	"node.service":      "service.name",
 }
 
 // furthest is how many characters may differ between a key and what is offered for it.

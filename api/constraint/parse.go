@@ -10,7 +10,7 @@ import (
 )
 
 // usable is what an error offers in place of an unknown key.
-const usable = "node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.<key> or engine.labels.<key>"
+const usable = "node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.<key>, engine.labels.<key> or service.name"
 
 // reserved may stand neither in a label's name nor in a value: operators are made of it.
 const reserved = "=!<>~"
@@ -73,6 +73,11 @@ func refused(r rune) bool {
 	return unicode.IsControl(r) || r == unicode.ReplacementChar || strings.ContainsRune(reserved, r)
 }
 
+// notOfName tells the characters that a service's name does not have.
+func notOfName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
+
 // setKey finds the field that a key names.
 func (c *Constraint) setKey(key string) error {
 	for f, name := range keys {
@@ -102,9 +107,13 @@ func (c *Constraint) setKey(key string) error {
 	return fmt.Errorf("unknown key %q: use %s", key, usable)
 }
 
-// checkValue refuses values that no node can have.
+// checkValue refuses values that no node, or no service, can have.
 func (c *Constraint) checkValue() error {
 	switch c.field {
+	case serviceName:
+		if i := strings.IndexFunc(c.value, notOfName); i >= 0 {
+			return fmt.Errorf("no service has %q in its name: write the whole name as `service ls` shows it", []rune(c.value[i:])[0])
+		}
 	case nodeRole:
 		if !strings.EqualFold(c.value, "manager") && !strings.EqualFold(c.value, "worker") {
 			return fmt.Errorf("unknown role %q: use manager or worker", c.value)

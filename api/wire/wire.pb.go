@@ -643,6 +643,7 @@ func (*Goodbye) Descriptor() ([]byte, []int) {
 // Heartbeat is a node's sign of life, and the manager's answer to it.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	Load  *NodeLoad              `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"` // of the node: the first of a session, and where it has changed
 	// When the node sent it, by a clock of its own; the answer carries that of
 	// the latest heartbeat that it answers. 0: from a program that has none.
 	Stamp         uint64 `protobuf:"varint,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
@@ -680,9 +681,69 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
+func (x *Heartbeat) GetLoad() *NodeLoad {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
 func (x *Heartbeat) GetStamp() uint64 {
 	if x != nil {
 		return x.Stamp
+	}
+	return 0
+}
+
+// NodeLoad is how busy a node is, in percent: see api.NodeLoad.
+type NodeLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           uint32                 `protobuf:"varint,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Memory        uint32                 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLoad) Reset() {
+	*x = NodeLoad{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLoad) ProtoMessage() {}
+
+func (x *NodeLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
+func (*NodeLoad) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *NodeLoad) GetCpu() uint32 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+func (x *NodeLoad) GetMemory() uint32 {
+	if x != nil {
+		return x.Memory
 	}
 	return 0
 }
@@ -697,7 +758,7 @@ type FabricApplied struct {
 
 func (x *FabricApplied) Reset() {
 	*x = FabricApplied{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +770,7 @@ func (x *FabricApplied) String() string {
 func (*FabricApplied) ProtoMessage() {}
 
 func (x *FabricApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +783,7 @@ func (x *FabricApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricApplied.ProtoReflect.Descriptor instead.
 func (*FabricApplied) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FabricApplied) GetIndex() uint64 {
@@ -743,7 +804,7 @@ type PortProblems struct {
 
 func (x *PortProblems) Reset() {
 	*x = PortProblems{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +816,7 @@ func (x *PortProblems) String() string {
 func (*PortProblems) ProtoMessage() {}
 
 func (x *PortProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +829,7 @@ func (x *PortProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortProblems.ProtoReflect.Descriptor instead.
 func (*PortProblems) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PortProblems) GetWhy() map[string]string {
@@ -790,7 +851,7 @@ type StatusBatch struct {
 
 func (x *StatusBatch) Reset() {
 	*x = StatusBatch{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +863,7 @@ func (x *StatusBatch) String() string {
 func (*StatusBatch) ProtoMessage() {}
 
 func (x *StatusBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +876,7 @@ func (x *StatusBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusBatch.ProtoReflect.Descriptor instead.
 func (*StatusBatch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusBatch) GetSeq() uint64 {
@@ -846,7 +907,7 @@ type TaskStatus struct {
 
 func (x *TaskStatus) Reset() {
 	*x = TaskStatus{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +919,7 @@ func (x *TaskStatus) String() string {
 func (*TaskStatus) ProtoMessage() {}
 
 func (x *TaskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +932,7 @@ func (x *TaskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStatus.ProtoReflect.Descriptor instead.
 func (*TaskStatus) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TaskStatus) GetTaskId() string {
@@ -928,7 +989,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1001,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1014,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Container) GetId() string {
@@ -995,7 +1056,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1068,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1081,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Port) GetProtocol() string {
@@ -1063,7 +1124,7 @@ type FromManager struct {
 
 func (x *FromManager) Reset() {
 	*x = FromManager{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1136,7 @@ func (x *FromManager) String() string {
 func (*FromManager) ProtoMessage() {}
 
 func (x *FromManager) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1149,7 @@ func (x *FromManager) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromManager.ProtoReflect.Descriptor instead.
 func (*FromManager) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FromManager) GetMessage() isFromManager_Message {
@@ -1241,7 +1302,7 @@ type Fabric struct {
 
 func (x *Fabric) Reset() {
 	*x = Fabric{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1314,7 @@ func (x *Fabric) String() string {
 func (*Fabric) ProtoMessage() {}
 
 func (x *Fabric) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1327,7 @@ func (x *Fabric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fabric.ProtoReflect.Descriptor instead.
 func (*Fabric) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Fabric) GetIndex() uint64 {
@@ -1340,7 +1401,7 @@ type FabricNetwork struct {
 
 func (x *FabricNetwork) Reset() {
 	*x = FabricNetwork{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1413,7 @@ func (x *FabricNetwork) String() string {
 func (*FabricNetwork) ProtoMessage() {}
 
 func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1426,7 @@ func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricNetwork.ProtoReflect.Descriptor instead.
 func (*FabricNetwork) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FabricNetwork) GetId() string {
@@ -1427,7 +1488,7 @@ type FabricSubnet struct {
 
 func (x *FabricSubnet) Reset() {
 	*x = FabricSubnet{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1500,7 @@ func (x *FabricSubnet) String() string {
 func (*FabricSubnet) ProtoMessage() {}
 
 func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1513,7 @@ func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricSubnet.ProtoReflect.Descriptor instead.
 func (*FabricSubnet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FabricSubnet) GetPrefix() string {
@@ -1480,7 +1541,7 @@ type FabricAttachment struct {
 
 func (x *FabricAttachment) Reset() {
 	*x = FabricAttachment{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1553,7 @@ func (x *FabricAttachment) String() string {
 func (*FabricAttachment) ProtoMessage() {}
 
 func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1566,7 @@ func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAttachment.ProtoReflect.Descriptor instead.
 func (*FabricAttachment) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FabricAttachment) GetNetwork() string {
@@ -1536,7 +1597,7 @@ type FabricHost struct {
 
 func (x *FabricHost) Reset() {
 	*x = FabricHost{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1609,7 @@ func (x *FabricHost) String() string {
 func (*FabricHost) ProtoMessage() {}
 
 func (x *FabricHost) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1622,7 @@ func (x *FabricHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricHost.ProtoReflect.Descriptor instead.
 func (*FabricHost) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FabricHost) GetId() string {
@@ -1621,7 +1682,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1694,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1707,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FabricService) GetId() string {
@@ -1708,7 +1769,7 @@ type FabricAliases struct {
 
 func (x *FabricAliases) Reset() {
 	*x = FabricAliases{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1781,7 @@ func (x *FabricAliases) String() string {
 func (*FabricAliases) ProtoMessage() {}
 
 func (x *FabricAliases) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1794,7 @@ func (x *FabricAliases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAliases.ProtoReflect.Descriptor instead.
 func (*FabricAliases) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FabricAliases) GetNetwork() string {
@@ -1762,7 +1823,7 @@ type FabricPort struct {
 
 func (x *FabricPort) Reset() {
 	*x = FabricPort{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1835,7 @@ func (x *FabricPort) String() string {
 func (*FabricPort) ProtoMessage() {}
 
 func (x *FabricPort) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1848,7 @@ func (x *FabricPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricPort.ProtoReflect.Descriptor instead.
 func (*FabricPort) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FabricPort) GetProtocol() string {
@@ -1835,7 +1896,7 @@ type FabricEndpoint struct {
 
 func (x *FabricEndpoint) Reset() {
 	*x = FabricEndpoint{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +1908,7 @@ func (x *FabricEndpoint) String() string {
 func (*FabricEndpoint) ProtoMessage() {}
 
 func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +1921,7 @@ func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricEndpoint.ProtoReflect.Descriptor instead.
 func (*FabricEndpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FabricEndpoint) GetId() string {
@@ -1937,7 +1998,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2010,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2023,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Cleared) GetIndex() uint64 {
@@ -1983,7 +2044,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2056,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2069,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -2051,7 +2112,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2124,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2137,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClusterInfo) GetClusterId() string {
@@ -2137,7 +2198,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2210,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2223,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StatusAck) GetSeq() uint64 {
@@ -2181,7 +2242,7 @@ type OpenTunnel struct {
 
 func (x *OpenTunnel) Reset() {
 	*x = OpenTunnel{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2254,7 @@ func (x *OpenTunnel) String() string {
 func (*OpenTunnel) ProtoMessage() {}
 
 func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2267,7 @@ func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTunnel.ProtoReflect.Descriptor instead.
 func (*OpenTunnel) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OpenTunnel) GetId() string {
@@ -2233,7 +2294,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2306,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2319,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -2309,7 +2370,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2382,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2395,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Spec) GetServiceId() string {
@@ -2383,7 +2444,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2456,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2469,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Task) GetId() string {
@@ -2476,7 +2537,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2549,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2562,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinRequest) GetAddr() string {
@@ -2520,7 +2581,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2593,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2606,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JoinReply) GetManagers() []*Peer {
@@ -2563,7 +2624,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2636,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2649,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type LeaveReply struct {
@@ -2599,7 +2660,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2672,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2685,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 type ProposeRequest struct {
@@ -2636,7 +2697,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2709,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2722,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -2680,7 +2741,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2753,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2766,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProposeReply) GetResult() []byte {
@@ -2760,9 +2821,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\x12\x16\n" +
 	"\x06routes\x18\x04 \x03(\tR\x06routes\x12C\n" +
 	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\"\t\n" +
-	"\aGoodbye\"!\n" +
-	"\tHeartbeat\x12\x14\n" +
-	"\x05stamp\x18\x02 \x01(\x04R\x05stamp\"%\n" +
+	"\aGoodbye\"Q\n" +
+	"\tHeartbeat\x12.\n" +
+	"\x04load\x18\x01 \x01(\v2\x1a.swarmctl.wire.v1.NodeLoadR\x04load\x12\x14\n" +
+	"\x05stamp\x18\x02 \x01(\x04R\x05stamp\"4\n" +
+	"\bNodeLoad\x12\x10\n" +
+	"\x03cpu\x18\x01 \x01(\rR\x03cpu\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\rR\x06memory\"%\n" +
 	"\rFabricApplied\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\x81\x01\n" +
 	"\fPortProblems\x129\n" +
@@ -2943,7 +3008,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_wire_proto_goTypes = []any{
 	(*GetRootRequest)(nil),        // 0: swarmctl.wire.v1.GetRootRequest
 	(*GetRootReply)(nil),          // 1: swarmctl.wire.v1.GetRootReply
@@ -2955,105 +3020,107 @@ var file_wire_proto_goTypes = []any{
 	(*Hello)(nil),                 // 7: swarmctl.wire.v1.Hello
 	(*Goodbye)(nil),               // 8: swarmctl.wire.v1.Goodbye
 	(*Heartbeat)(nil),             // 9: swarmctl.wire.v1.Heartbeat
-	(*FabricApplied)(nil),         // 10: swarmctl.wire.v1.FabricApplied
-	(*PortProblems)(nil),          // 11: swarmctl.wire.v1.PortProblems
-	(*StatusBatch)(nil),           // 12: swarmctl.wire.v1.StatusBatch
-	(*TaskStatus)(nil),            // 13: swarmctl.wire.v1.TaskStatus
-	(*Container)(nil),             // 14: swarmctl.wire.v1.Container
-	(*Port)(nil),                  // 15: swarmctl.wire.v1.Port
-	(*FromManager)(nil),           // 16: swarmctl.wire.v1.FromManager
-	(*Fabric)(nil),                // 17: swarmctl.wire.v1.Fabric
-	(*FabricNetwork)(nil),         // 18: swarmctl.wire.v1.FabricNetwork
-	(*FabricSubnet)(nil),          // 19: swarmctl.wire.v1.FabricSubnet
-	(*FabricAttachment)(nil),      // 20: swarmctl.wire.v1.FabricAttachment
-	(*FabricHost)(nil),            // 21: swarmctl.wire.v1.FabricHost
-	(*FabricService)(nil),         // 22: swarmctl.wire.v1.FabricService
-	(*FabricAliases)(nil),         // 23: swarmctl.wire.v1.FabricAliases
-	(*FabricPort)(nil),            // 24: swarmctl.wire.v1.FabricPort
-	(*FabricEndpoint)(nil),        // 25: swarmctl.wire.v1.FabricEndpoint
-	(*Cleared)(nil),               // 26: swarmctl.wire.v1.Cleared
-	(*Welcome)(nil),               // 27: swarmctl.wire.v1.Welcome
-	(*ClusterInfo)(nil),           // 28: swarmctl.wire.v1.ClusterInfo
-	(*StatusAck)(nil),             // 29: swarmctl.wire.v1.StatusAck
-	(*OpenTunnel)(nil),            // 30: swarmctl.wire.v1.OpenTunnel
-	(*Assignments)(nil),           // 31: swarmctl.wire.v1.Assignments
-	(*Spec)(nil),                  // 32: swarmctl.wire.v1.Spec
-	(*Task)(nil),                  // 33: swarmctl.wire.v1.Task
-	(*JoinRequest)(nil),           // 34: swarmctl.wire.v1.JoinRequest
-	(*JoinReply)(nil),             // 35: swarmctl.wire.v1.JoinReply
-	(*LeaveRequest)(nil),          // 36: swarmctl.wire.v1.LeaveRequest
-	(*LeaveReply)(nil),            // 37: swarmctl.wire.v1.LeaveReply
-	(*ProposeRequest)(nil),        // 38: swarmctl.wire.v1.ProposeRequest
-	(*ProposeReply)(nil),          // 39: swarmctl.wire.v1.ProposeReply
-	nil,                           // 40: swarmctl.wire.v1.PortProblems.WhyEntry
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*NodeLoad)(nil),              // 10: swarmctl.wire.v1.NodeLoad
+	(*FabricApplied)(nil),         // 11: swarmctl.wire.v1.FabricApplied
+	(*PortProblems)(nil),          // 12: swarmctl.wire.v1.PortProblems
+	(*StatusBatch)(nil),           // 13: swarmctl.wire.v1.StatusBatch
+	(*TaskStatus)(nil),            // 14: swarmctl.wire.v1.TaskStatus
+	(*Container)(nil),             // 15: swarmctl.wire.v1.Container
+	(*Port)(nil),                  // 16: swarmctl.wire.v1.Port
+	(*FromManager)(nil),           // 17: swarmctl.wire.v1.FromManager
+	(*Fabric)(nil),                // 18: swarmctl.wire.v1.Fabric
+	(*FabricNetwork)(nil),         // 19: swarmctl.wire.v1.FabricNetwork
+	(*FabricSubnet)(nil),          // 20: swarmctl.wire.v1.FabricSubnet
+	(*FabricAttachment)(nil),      // 21: swarmctl.wire.v1.FabricAttachment
+	(*FabricHost)(nil),            // 22: swarmctl.wire.v1.FabricHost
+	(*FabricService)(nil),         // 23: swarmctl.wire.v1.FabricService
+	(*FabricAliases)(nil),         // 24: swarmctl.wire.v1.FabricAliases
+	(*FabricPort)(nil),            // 25: swarmctl.wire.v1.FabricPort
+	(*FabricEndpoint)(nil),        // 26: swarmctl.wire.v1.FabricEndpoint
+	(*Cleared)(nil),               // 27: swarmctl.wire.v1.Cleared
+	(*Welcome)(nil),               // 28: swarmctl.wire.v1.Welcome
+	(*ClusterInfo)(nil),           // 29: swarmctl.wire.v1.ClusterInfo
+	(*StatusAck)(nil),             // 30: swarmctl.wire.v1.StatusAck
+	(*OpenTunnel)(nil),            // 31: swarmctl.wire.v1.OpenTunnel
+	(*Assignments)(nil),           // 32: swarmctl.wire.v1.Assignments
+	(*Spec)(nil),                  // 33: swarmctl.wire.v1.Spec
+	(*Task)(nil),                  // 34: swarmctl.wire.v1.Task
+	(*JoinRequest)(nil),           // 35: swarmctl.wire.v1.JoinRequest
+	(*JoinReply)(nil),             // 36: swarmctl.wire.v1.JoinReply
+	(*LeaveRequest)(nil),          // 37: swarmctl.wire.v1.LeaveRequest
+	(*LeaveReply)(nil),            // 38: swarmctl.wire.v1.LeaveReply
+	(*ProposeRequest)(nil),        // 39: swarmctl.wire.v1.ProposeRequest
+	(*ProposeReply)(nil),          // 40: swarmctl.wire.v1.ProposeReply
+	nil,                           // 41: swarmctl.wire.v1.PortProblems.WhyEntry
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
 }
 var file_wire_proto_depIdxs = []int32{
 	4,  // 0: swarmctl.wire.v1.IssueReply.managers:type_name -> swarmctl.wire.v1.Peer
 	7,  // 1: swarmctl.wire.v1.FromNode.hello:type_name -> swarmctl.wire.v1.Hello
-	12, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
+	13, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
 	9,  // 3: swarmctl.wire.v1.FromNode.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
 	8,  // 4: swarmctl.wire.v1.FromNode.goodbye:type_name -> swarmctl.wire.v1.Goodbye
-	10, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
-	11, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	11, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	40, // 8: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
-	13, // 9: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
-	41, // 10: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
-	14, // 11: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
-	15, // 12: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
-	27, // 13: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
-	31, // 14: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
-	29, // 15: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
-	9,  // 16: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
-	28, // 17: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	30, // 18: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
-	17, // 19: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
-	26, // 20: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
-	18, // 21: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
-	21, // 22: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
-	22, // 23: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
-	25, // 24: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
-	19, // 25: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
-	20, // 26: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
-	20, // 27: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
-	23, // 28: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	24, // 29: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
-	20, // 30: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	23, // 31: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	42, // 32: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	28, // 33: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	4,  // 34: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	42, // 35: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
-	32, // 36: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	33, // 37: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	13, // 38: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	20, // 39: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	4,  // 40: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 41: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 42: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 43: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 44: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	34, // 45: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	36, // 46: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	38, // 47: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 48: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	10, // 49: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
-	1,  // 50: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 51: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	16, // 52: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 53: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	35, // 54: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	37, // 55: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	39, // 56: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 57: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	26, // 58: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
-	50, // [50:59] is the sub-list for method output_type
-	41, // [41:50] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	11, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
+	12, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	12, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	10, // 8: swarmctl.wire.v1.Heartbeat.load:type_name -> swarmctl.wire.v1.NodeLoad
+	41, // 9: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
+	14, // 10: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
+	42, // 11: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
+	15, // 12: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
+	16, // 13: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
+	28, // 14: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
+	32, // 15: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
+	30, // 16: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
+	9,  // 17: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
+	29, // 18: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	31, // 19: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
+	18, // 20: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
+	27, // 21: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
+	19, // 22: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
+	22, // 23: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
+	23, // 24: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
+	26, // 25: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
+	20, // 26: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
+	21, // 27: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
+	21, // 28: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
+	24, // 29: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	25, // 30: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
+	21, // 31: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	24, // 32: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	43, // 33: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	29, // 34: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	4,  // 35: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
+	43, // 36: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	33, // 37: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	34, // 38: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	14, // 39: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	21, // 40: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	4,  // 41: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 42: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 43: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	6,  // 44: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	5,  // 45: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	35, // 46: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	37, // 47: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	39, // 48: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	5,  // 49: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	11, // 50: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
+	1,  // 51: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 52: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	17, // 53: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	5,  // 54: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	36, // 55: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	38, // 56: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	40, // 57: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	5,  // 58: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	27, // 59: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
+	51, // [51:60] is the sub-list for method output_type
+	42, // [42:51] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3070,7 +3137,7 @@ func file_wire_proto_init() {
 		(*FromNode_FabricApplied)(nil),
 		(*FromNode_PortProblems)(nil),
 	}
-	file_wire_proto_msgTypes[16].OneofWrappers = []any{
+	file_wire_proto_msgTypes[17].OneofWrappers = []any{
 		(*FromManager_Welcome)(nil),
 		(*FromManager_Assignments)(nil),
 		(*FromManager_StatusAck)(nil),
@@ -3086,7 +3153,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

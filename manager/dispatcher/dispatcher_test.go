@@ -247,6 +247,24 @@ func TestDescriptionIsWritten(t *testing.T) {
 	})
 }
 
+func TestLoadIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		w.send(&wire.FromNode{Message: &wire.FromNode_Heartbeat{Heartbeat: &wire.Heartbeat{Load: &wire.NodeLoad{Cpu: 70, Memory: 20}}}})
+		time.Sleep(time.Second)
+		if l := s.View().Node("n1").Load; l == nil || *l != (api.NodeLoad{CPU: 70, Memory: 20}) {
+			t.Errorf("load %+v", l)
+		}
+		before := s.proposals()
+		w.beatFor(10 * time.Second) // heartbeats that say nothing of it change nothing
+		if l := s.View().Node("n1").Load; l == nil || l.CPU != 70 || s.proposals() != before {
+			t.Errorf("load %+v after %d proposals", l, s.proposals()-before)
+		}
+	})
+}
+
 func TestTunnel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore("n1", "thief")

@@ -12,7 +12,7 @@ import (
 )
 
 // observed is what is written to the store of one session's node: whether the
-// session is lost, and the description. Guarded by session.mu.
+// session is lost, and what the node says of itself. Guarded by session.mu.
 type observed struct {
 	status api.NodeStatus // as written when the session was opened
 	lost   bool           // the session is silent
@@ -21,6 +21,7 @@ type observed struct {
 	written     told3
 	description *api.NodeDescription // to be written
 	problems    *map[string]string   // with ports; to be written
+	load        *api.NodeLoad        // to be written
 }
 
 // told3 is a bool that may be unknown: a proposal may fail and yet be done.
@@ -50,6 +51,16 @@ func (s *session) troubles(m *wire.PortProblems) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observed.problems = &problems
+}
+
+// measured notes how busy the node is, where it says so.
+func (s *session) measured(l *wire.NodeLoad) {
+	if l == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed.load = wire.DecodeLoad(l)
 }
 
 // maxProblems is how many ports a node may complain of.
@@ -120,10 +131,10 @@ func (s *session) observe() (observation, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.observed
-	if toldOf(o.lost) == o.written && o.description == nil && o.problems == nil {
+	if toldOf(o.lost) == o.written && o.description == nil && o.problems == nil && o.load == nil {
 		return observation{}, false
 	}
-	ob := &state.ObserveNode{ID: s.node, Description: o.description, PortProblems: o.problems, IfSession: s.id}
+	ob := &state.ObserveNode{ID: s.node, Description: o.description, PortProblems: o.problems, Load: o.load, IfSession: s.id}
 	turned := toldOf(o.lost) != o.written
 	switch {
 	case turned && o.lost: // what that means for the node, the leader judges
@@ -153,6 +164,9 @@ func (o *observation) written(ok bool) (forget bool) {
 	}
 	if ok && s.observed.problems == o.was.problems {
 		s.observed.problems = nil
+	}
+	if ok && s.observed.load == o.was.load {
+		s.observed.load = nil
 	}
 	return ok && o.lost && s.observed.lost && !s.streaming.Load()
 }

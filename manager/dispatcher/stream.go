@@ -71,6 +71,7 @@ func (d *Dispatcher) handle(s *session, m *wire.FromNode) (done bool, err error)
 	s.heard.Store(true)
 	switch m := m.GetMessage().(type) {
 	case *wire.FromNode_Heartbeat:
+		s.measured(m.Heartbeat.GetLoad())
 		s.mark(func(p *pending) { p.beat = m.Heartbeat })
 	case *wire.FromNode_Status:
 		d.reports.add(s, m.Status)
