@@ -42,7 +42,7 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 	b := &balance{view: v, service: s, seen: seen, now: now, moves: slot.NewMoves(v, s, seen, now)}
 	switch err := Check(s); {
 	case err != nil && wanted:
-		b.end("stopped: " + err.Error())
+		b.stop(err.Error())
 		return b.out
 	case err != nil:
 		return slot.Changes{}
@@ -144,14 +144,14 @@ func (b *balance) step(slots []slot.Slot) {
 	if w := b.waiting; w != nil {
 		if w.Status.Err != "" {
 			b.out.Shut(w, api.TaskShutdown)
-			b.end(fmt.Sprintf("stopped: %s.%d stays where it is: %s", b.service.Name(), w.Slot, w.Status.Err))
+			b.stop(fmt.Sprintf("%s.%d stays where it is: %s", b.service.Name(), w.Slot, w.Status.Err))
 		}
 		return
 	}
 	from := b.fullest(b.places, b.preferences())
 	switch {
 	case from == nil && !b.moving:
-		b.end(fmt.Sprintf("balanced: %s on %s", counted(b.total, "task"), counted(len(b.places), "node")))
+		b.end(api.Rebalance{Outcome: fmt.Sprintf("balanced: %s on %s", counted(b.total, "task"), counted(len(b.places), "node"))})
 	case from != nil && b.moves.Room(slots, 0) > 0:
 		b.move(from)
 	}
@@ -178,7 +178,7 @@ func (b *balance) move(from *place) {
 		}
 	}
 	if chosen == nil {
-		b.end(fmt.Sprintf("stopped: successors of the tasks on %s have failed elsewhere", from.node.Hostname()))
+		b.stop(fmt.Sprintf("successors of the tasks on %s have failed elsewhere", from.node.Hostname()))
 		return
 	}
 	next := slot.KeyOf(chosen).Task(b.service, slot.Version(b.service, chosen.SpecVersion), api.TaskRunning)
@@ -198,10 +198,12 @@ func (b *balance) failed(t *api.Task) bool {
 	return false
 }
 
-// end says how the rebalance ended.
-func (b *balance) end(outcome string) {
+// stop ends the rebalance before all is even.
+func (b *balance) stop(why string) { b.end(api.Rebalance{Outcome: "stopped: " + why, Stopped: true}) }
+
+func (b *balance) end(how api.Rebalance) {
 	next := *b.service
-	next.Rebalance = &api.Rebalance{Outcome: outcome}
+	next.Rebalance = &how
 	b.out.Put = &next
 }
 
