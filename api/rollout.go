@@ -38,6 +38,8 @@ type Rebalance struct {
 	Since time.Time
 	// Outcome says how it ended; empty: it is under way.
 	Outcome string `cbor:",omitempty"`
+	// Stopped says that it ended though the tasks are not spread evenly.
+	Stopped bool `cbor:",omitempty"`
 }
 
 // UnderWay reports whether tasks are still to be moved.

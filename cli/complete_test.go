@@ -29,7 +29,7 @@ func TestWhatCompletesAWord(t *testing.T) {
 		{"config rm ", "conf"},
 		{"network create --driver o", "overlay"},
 		{"swarm j", "join join-token"},
-		{"service r", "rm rollback"},
+		{"service r", "rebalance rm rollback"},
 		{"service rm ", "db web web-2 web-10"},
 		{"service rm web", "web web-2 web-10"},
 		{"service rm web web", "web-2 web-10"}, // one that is there is not offered again

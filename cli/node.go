@@ -11,10 +11,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/go-units"
+
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 func nodeVerbs() []verb {
@@ -27,12 +30,13 @@ func nodeVerbs() []verb {
 		{name: "rm", aliases: []string{"remove"}, args: "NODE [NODE...]", usage: "Remove one or more nodes from the cluster", min: 1, max: -1, do: nodeRemove, flags: []*opt{
 			{name: "force", short: "f", kind: boolKind, usage: "Remove a node that is not down, too"},
 		}},
-		{name: "update", args: "NODE", usage: "Change the availability, labels or role of a node", min: 1, max: 1, do: nodeUpdate, flags: []*opt{
+		{name: "update", args: "NODE", usage: "Change the availability, labels or role of a node", min: 1, max: 1, do: nodeUpdate, flags: append([]*opt{
 			{name: "availability", kind: stringKind, usage: `Availability of the node ("active", "pause", "drain")`},
 			{name: "label-add", kind: labelKind, usage: `Add or update a node label ("key=value")`},
 			{name: "label-rm", kind: listKind, usage: "Remove a node label by its key"},
 			{name: "role", kind: stringKind, usage: `Role of the node ("worker", "manager")`},
-		}},
+		}, drainFlags()...), long: "A drained node's tasks serve until others do so elsewhere, as many at once as an update of their service replaces;\n" +
+			"what finds no place in time is stopped. --wait waits for the end of that."},
 	}
 }
 
@@ -183,11 +187,18 @@ func (c *call) setRole(ctx context.Context, role swarm.NodeRole, already, done s
 }
 
 func nodeUpdate(ctx context.Context, c *call) error {
-	err := c.changeNode(ctx, c.args[0], func(n *swarm.Node) (bool, error) { return true, changeNodeSpec(c.flags, &n.Spec) })
-	if err == nil {
-		fmt.Fprintln(c.out, c.args[0])
+	if err := checkDrainFlags(c.flags); err != nil {
+		return err
 	}
-	return err
+	err := c.changeNode(ctx, c.args[0], func(n *swarm.Node) (bool, error) { return true, changeNodeSpec(c.flags, &n.Spec) })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, c.args[0])
+	if c.flags.yes("wait") {
+		return c.awaitEmpty(ctx, c.args[0])
+	}
+	return nil
 }
 
 // changeNodeSpec applies the flags of node update.
@@ -209,6 +220,9 @@ func changeNodeSpec(g given, spec *swarm.NodeSpec) error {
 			spec.Labels = map[string]string{}
 		}
 		maps.Copy(spec.Labels, pairs(g.strs("label-add")))
+	}
+	if g.has("drain-deadline") {
+		setLabel(&spec.Labels, setting.LabelDrainDeadline, one(g, "drain-deadline", time.Duration(0)).String())
 	}
 	return nil
 }

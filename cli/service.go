@@ -27,6 +27,7 @@ func serviceVerbs() []verb {
 		{name: "logs", args: "SERVICE|TASK", usage: "Show the logs of a service or a task", flags: logFlags(), min: 1, max: 1, do: serviceLogs},
 		{name: "ls", aliases: []string{"list"}, usage: "List services", flags: []*opt{filterFlag(), formatFlag(""), quietFlag("Only display IDs")}, do: serviceList},
 		{name: "ps", args: "SERVICE [SERVICE...]", usage: "List the tasks of one or more services, and why they fail or wait", flags: taskFlags(), min: 1, max: -1, do: servicePs},
+		rebalanceVerb(),
 		{name: "rm", aliases: []string{"remove"}, args: "SERVICE [SERVICE...]", usage: "Remove one or more services", min: 1, max: -1, do: serviceRemove},
 		{name: "rollback", args: "SERVICE", usage: "Put a service back to what it was before its last update", flags: []*opt{detachFlag(), quietFlag("Suppress progress output"), timeoutFlag()}, min: 1, max: 1, do: serviceRollback},
 		{name: "scale", args: "SERVICE=REPLICAS [SERVICE=REPLICAS...]", usage: "Change the number of replicas of one or more services", flags: []*opt{detachFlag(), timeoutFlag()}, min: 1, max: -1, do: serviceScale},

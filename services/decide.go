@@ -8,6 +8,7 @@ import (
 	"github.com/swarmctl/swarmctl/services/global"
 	"github.com/swarmctl/swarmctl/services/history"
 	"github.com/swarmctl/swarmctl/services/jobs"
+	"github.com/swarmctl/swarmctl/services/rebalance"
 	"github.com/swarmctl/swarmctl/services/replicated"
 	"github.com/swarmctl/swarmctl/services/restart"
 	"github.com/swarmctl/swarmctl/services/rollout"
@@ -15,8 +16,8 @@ import (
 )
 
 // decide returns what a service needs next, in the order of urgency: the end of
-// an update that has failed; the right number of tasks; those that were made to wait and may run; the update; the
-// past. Each step starts from what the one before it has brought about, so one
+// an update that has failed; the right number of tasks; those that were made to wait and may run; the update; an even
+// spread; the past. Each step starts from what the one before it has brought about, so one
 // that asks for changes is the last of its round.
 func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot.Changes {
 	s, slots := v.Service(id), slot.Group(v, id)
@@ -49,6 +50,9 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 	if !s.IsJob() {
 		join(&c, rollout.Step(v, s, slots, seen, now))
 	}
+	if c.Empty() {
+		join(&c, rebalance.Step(v, s, slots, seen, now))
+	}
 	join(&c, history.Reap(v, id, slots))
 	return c
 }
@@ -59,6 +63,9 @@ func join(c *slot.Changes, more slot.Changes) {
 	c.Delete = append(c.Delete, more.Delete...)
 	if more.Update != nil {
 		c.Update = more.Update
+	}
+	if more.Put != nil {
+		c.Put = more.Put
 	}
 	if !more.Wake.IsZero() {
 		c.WakeAt(more.Wake)

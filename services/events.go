@@ -28,6 +28,7 @@ func (l *Loop) reset(v *state.View) {
 	}
 	for s := range v.Services() {
 		keep(l.seen.Updates, seen.Updates, s.ID)
+		keep(l.seen.Rebalanced, seen.Rebalanced, s.ID)
 		l.seen.NoteService(s, now)
 		l.dirty[s.ID] = struct{}{}
 	}
@@ -71,12 +72,13 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 		return
 	}
 	delete(l.seen.Updates, p.Before.ID)
+	delete(l.seen.Rebalanced, p.Before.ID)
 	l.dirty[p.Before.ID] = struct{}{}
 }
 
 // takeTask passes over the steps of a task that change nothing for its
 // service: of the ten that a task takes, only its end matters, and during an
-// update that it runs. Of one that takes over from another it matters too, and
+// update or a rebalance that it runs. Of one that takes over from another it matters too, and
 // that there is no place for it.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	if p.After == nil {
@@ -87,7 +89,7 @@ func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	before, after := p.Before, p.After
 	switch {
 	case before == nil, before.Desired != after.Desired, before.Status.State.Terminal() != after.Status.State.Terminal():
-	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && (after.Replaces != "" || l.updating(after.ServiceID)):
+	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && (after.Replaces != "" || l.working(after.ServiceID)):
 	case after.Replaces != "" && (before.NodeID != after.NodeID || before.Status.Err != after.Status.Err):
 	default:
 		return
@@ -95,9 +97,10 @@ func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	l.dirty[after.ServiceID] = struct{}{}
 }
 
-func (l *Loop) updating(id api.ServiceID) bool {
+// working reports whether the service is being updated, or rebalanced.
+func (l *Loop) working(id api.ServiceID) bool {
 	s := l.view.Service(id)
-	return s != nil && rollout.UnderWay(s)
+	return s != nil && (rollout.UnderWay(s) || s.Rebalance.UnderWay())
 }
 
 // takeNode wakes the services with tasks on a node that may be no place for

@@ -13,7 +13,7 @@ import (
 )
 
 // obey is the rest of the cluster, one node that does within 10 ms what its
-// tasks are desired to do. It follows the feed, so a test with it shows that
+// tasks are desired to do, and a second one for those that take over from others. It follows the feed, so a test with it shows that
 // the loop misses no event that it should act on.
 func (s *fakeStore) obey(ctx context.Context) {
 	_, cursor := s.Follow()
@@ -38,7 +38,11 @@ func (s *fakeStore) advance(t *api.Task) {
 	case !t.Wanted():
 		to = api.TaskShutdown
 	case t.Status.State < api.TaskAssigned:
-		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: "n1"}}})
+		node := api.NodeID("n1")
+		if t.Replaces != "" {
+			node = "n2"
+		}
+		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: node}}})
 		return
 	}
 	if t.Status.State < to {
@@ -129,6 +133,62 @@ func TestNodeEventsWakeTheRightServices(t *testing.T) {
 		}
 		_ = stop()
 	})
+}
+
+// TestMovesGoOnByEvents: a drain, or a label that goes, moves all tasks of a
+// node, each step at once, and what leaves its node does so only when its
+// successor runs.
+func TestMovesGoOnByEvents(t *testing.T) {
+	for name, leave := range map[string]func(*api.Node){
+		"drain":   func(n *api.Node) { n.Spec.Availability = swarm.NodeAvailabilityDrain },
+		"label":   func(n *api.Node) { n.Spec.Labels = nil },
+		"address": func(n *api.Node) { n.Status.Addr = "10.0.9.1" },
+		"role":    func(n *api.Node) { n.ManagerAddr = "10.0.0.1:1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeStore()
+				for _, id := range []api.NodeID{"n1", "n2"} {
+					n := &api.Node{ID: id, Status: api.NodeStatus{State: api.NodeReady, Addr: "10.0.0.1"}}
+					n.Spec.Availability, n.Spec.Labels = swarm.NodeAvailabilityActive, map[string]string{"zone": "x"}
+					s.put(state.Op{PutNode: n})
+				}
+				stop := start(t, s)
+				ctx, cancel := context.WithCancel(context.Background())
+				go s.obey(ctx)
+				replicas := uint64(5)
+				svc := &api.Service{ID: "web"}
+				svc.Spec.Name = "web"
+				svc.Spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &replicas}
+				svc.Spec.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{"node.labels.zone==x", "node.ip==10.0.0.0/24", "node.role==worker"}}
+				s.put(state.Op{PutService: svc})
+				time.Sleep(time.Second)
+				n := *s.View().Node("n1")
+				leave(&n)
+				s.put(state.Op{PutNode: &n})
+				for began := time.Now(); ; time.Sleep(time.Millisecond) {
+					if s.running("web") < 5 {
+						t.Fatal("a task stopped before its successor ran")
+					}
+					moved := 0
+					for _, task := range s.live("web") {
+						if task.NodeID == "n2" && task.Status.State == api.TaskRunning {
+							moved++
+						}
+					}
+					if moved == 5 {
+						break
+					}
+					if time.Since(began) > 200*time.Millisecond {
+						t.Fatalf("%d of 5 moved in %s", moved, time.Since(began))
+					}
+				}
+				cancel()
+				_ = stop()
+				time.Sleep(time.Second)
+			})
+		})
+	}
 }
 
 // TestJobGoesOnByEvents: what ends makes room for what follows, and a node that

@@ -120,6 +120,10 @@ func (w *world) do(words []string) []string {
 		s := *w.View().Service(api.ServiceID(args[0]))
 		s.Rebalance = &api.Rebalance{}
 		return w.change(&s, nil)
+	case "refuse": // the scheduler finds no node for a task
+		t := *w.View().Task(api.TaskID(args[0]))
+		t.Status.Err = strings.Join(args[1:], " ")
+		w.apply(state.Op{ReportTasks: []state.Report{{Task: t.ID, Status: t.Status}}})
 	case "history": // how many tasks a slot keeps
 		limit, err := strconv.ParseInt(args[0], 10, 64)
 		if err != nil {
@@ -187,6 +191,8 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		return
 	}
 	switch k {
+	case "spread":
+		s.TaskTemplate.Placement = &swarm.Placement{Preferences: []swarm.PlacementPreference{{Spread: &swarm.SpreadOver{SpreadDescriptor: v}}}}
 	case "replicas":
 		n := number()
 		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n}

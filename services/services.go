@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -199,6 +200,9 @@ func (l *Loop) log(id api.ServiceID, c *slot.Changes) {
 	attrs := []any{"service", id, "create", len(c.Create), "change", len(c.Desire), "delete", len(c.Delete)}
 	if c.Update != nil {
 		attrs = append(attrs, "update", c.Update.Status.Message)
+	}
+	if c.Put != nil && c.Put.Rebalance != nil {
+		attrs = append(attrs, "rebalance", cmp.Or(c.Put.Rebalance.Outcome, "begins"))
 	}
 	l.cfg.Log.Debug("service reconciled", attrs...)
 }

@@ -110,6 +110,9 @@ func (w *world) describe(c *slot.Changes) (lines []string) {
 	if c.Update != nil {
 		lines = append(lines, fmt.Sprintf("update %s: %s", c.Update.Status.State, c.Update.Status.Message))
 	}
+	if c.Put != nil {
+		lines = append(lines, "rebalance "+cmp.Or(c.Put.Rebalance.Outcome, "begins"))
+	}
 	if c.Empty() && !c.Wake.IsZero() {
 		lines = append(lines, "wake in "+c.Wake.Sub(w.now).String())
 	}
@@ -170,7 +173,7 @@ func (w *world) settle() (lines []string) {
 			return append(lines, said...)
 		}
 		for _, line := range said {
-			if strings.HasPrefix(line, "update ") {
+			if strings.HasPrefix(line, "update ") || strings.HasPrefix(line, "rebalance ") {
 				lines = append(lines, line)
 			}
 		}

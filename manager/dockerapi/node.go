@@ -7,6 +7,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -74,6 +75,9 @@ func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {
 func checkNodeSpec(spec *api.NodeSpec) error {
 	if spec.Role != swarm.NodeRoleManager && spec.Role != swarm.NodeRoleWorker {
 		return api.Errorf(api.CodeInvalid, "invalid Role: %q: use manager or worker", spec.Role)
+	}
+	if _, err := setting.ParseNode(spec.Labels); err != nil {
+		return err
 	}
 	return checkAvailability(spec.Availability, false)
 }

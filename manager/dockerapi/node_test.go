@@ -46,6 +46,26 @@ func TestNodeUpdateAndRoles(t *testing.T) {
 	wantError(t, err, errdefs.IsInvalidArgument, `invalid Role: "boss": use manager or worker`)
 }
 
+func TestLabelsOfNodesThatAreOurs(t *testing.T) {
+	c := start(t, nil)
+	c.addNode("node1", "h1", swarm.NodeRoleWorker, api.NodeReady)
+	for label, want := range map[string]string{
+		"swarmctl.drain.deadline=1h":    "",
+		"swarmctl.drain.deadline=later": `node label swarmctl.drain.deadline: "later" is no duration: give a number with a unit, as in 90s or 10m`,
+		"swarmctl.drain=1h":             `node label "swarmctl.drain": this version of swarmctl knows no such label: it knows swarmctl.drain.deadline; other labels must not begin with "swarmctl."`,
+	} {
+		n := c.nodeRead("h1")
+		name, value, _ := strings.Cut(label, "=")
+		n.Spec.Labels = map[string]string{name: value}
+		err := c.docker.NodeUpdate(t.Context(), "h1", n.Version, n.Spec)
+		if want == "" {
+			c.must(err)
+		} else {
+			wantError(t, err, errdefs.IsInvalidArgument, want)
+		}
+	}
+}
+
 func TestADemotionMustNotCostTheQuorum(t *testing.T) {
 	c := start(t, nil)
 	c.addNode("node1", "h1", swarm.NodeRoleManager, api.NodeReady)

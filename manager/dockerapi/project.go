@@ -171,7 +171,9 @@ func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 	for t := range view.ServiceTasks(s.ID) {
 		switch {
 		case t.Status.State == api.TaskRunning && t.Desired <= api.TaskRunning:
-			out.RunningTasks++
+			if n := view.Node(t.NodeID); n != nil && n.Status.State != api.NodeDown {
+				out.RunningTasks++
+			}
 		case t.Status.State == api.TaskComplete:
 			out.CompletedTasks++
 		}

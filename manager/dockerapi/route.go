@@ -246,6 +246,9 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /swarmctl/tasks/{id}/explain": a.taskExplain,
 		"GET /swarmctl/tasks/{id}/exec":    a.execTarget,
 
+		"GET /swarmctl/services/{id}/rebalance":  a.rebalanceInspect,
+		"POST /swarmctl/services/{id}/rebalance": a.serviceRebalance,
+
 		"GET /swarmctl/nodes/{node}/attachments":         a.attachmentList,
 		"PUT /swarmctl/nodes/{node}/attachments/{id}":    a.attachmentPut,
 		"DELETE /swarmctl/nodes/{node}/attachments/{id}": a.attachmentDelete,

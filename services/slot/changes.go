@@ -17,6 +17,8 @@ type Changes struct {
 	Desire []state.Desire
 	Delete []api.TaskID
 	Update *state.SetUpdateStatus
+	// Put is the service as it should be, if it was not changed meanwhile.
+	Put *api.Service
 	// Wake is when to look again though nothing happens; zero is never.
 	Wake time.Time
 }
@@ -40,7 +42,7 @@ func (c *Changes) Full() bool { return len(c.Create)+len(c.Desire)+len(c.Delete)
 
 // Empty reports whether there is nothing to propose.
 func (c *Changes) Empty() bool {
-	return len(c.Create)+len(c.Desire)+len(c.Delete) == 0 && c.Update == nil
+	return len(c.Create)+len(c.Desire)+len(c.Delete) == 0 && c.Update == nil && c.Put == nil
 }
 
 // Ops makes the operations of one command; the new tasks get their IDs here.
@@ -61,6 +63,9 @@ func (c *Changes) Ops(newID func() string) []state.Op {
 	}
 	if c.Update != nil {
 		ops = append(ops, state.Op{SetUpdateStatus: c.Update})
+	}
+	if c.Put != nil {
+		ops = append(ops, state.Op{PutService: c.Put})
 	}
 	return ops
 }

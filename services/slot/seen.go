@@ -16,21 +16,26 @@ type Seen struct {
 	Tasks   map[api.TaskID]Times
 	Nodes   map[api.NodeID]NodeTimes
 	Updates map[api.ServiceID]UpdateTimes
+	// Rebalanced is since when the last rebalance of a service is seen to have ended.
+	Rebalanced map[api.ServiceID]time.Time
 }
 
 // NewSeen returns a Seen that has seen nothing.
 func NewSeen() Seen {
-	return Seen{Tasks: map[api.TaskID]Times{}, Nodes: map[api.NodeID]NodeTimes{}, Updates: map[api.ServiceID]UpdateTimes{}}
+	return Seen{
+		Tasks: map[api.TaskID]Times{}, Nodes: map[api.NodeID]NodeTimes{}, Updates: map[api.ServiceID]UpdateTimes{},
+		Rebalanced: map[api.ServiceID]time.Time{},
+	}
 }
 
 // Times are when a task was first seen at all, running, and ended. Zero: not yet.
 type Times struct{ First, Running, Ended time.Time }
 
-// NodeTimes are since when a node is seen in its state, and drained; that is
-// zero where it is not.
+// NodeTimes are since when a node is seen in its state, drained, and ready to
+// take new tasks; those are zero where it is not.
 type NodeTimes struct {
-	State          api.NodeState
-	Since, Drained time.Time
+	State                  api.NodeState
+	Since, Drained, Usable time.Time
 }
 
 // UpdateTimes are since when the update of a service is seen that began at
@@ -72,11 +77,22 @@ func (s Seen) NoteNode(n *api.Node, now time.Time) {
 	case at.Drained.IsZero():
 		at.Drained = now
 	}
+	switch {
+	case n.Spec.Availability != swarm.NodeAvailabilityActive || n.Status.State != api.NodeReady:
+		at.Usable = time.Time{}
+	case at.Usable.IsZero():
+		at.Usable = now
+	}
 	s.Nodes[n.ID] = at
 }
 
-// NoteService records the update of a service as it is now.
+// NoteService records the update of a service, and its rebalance, as they are now.
 func (s Seen) NoteService(svc *api.Service, now time.Time) {
+	if _, ok := s.Rebalanced[svc.ID]; svc.Rebalance == nil || svc.Rebalance.UnderWay() {
+		delete(s.Rebalanced, svc.ID)
+	} else if !ok {
+		s.Rebalanced[svc.ID] = now
+	}
 	if svc.UpdateStatus == nil && svc.Canary == nil {
 		delete(s.Updates, svc.ID)
 		return
