@@ -156,7 +156,11 @@ func TestAnUpdateSaysWhatItTakesThePlaceOf(t *testing.T) {
 	if got := update(func(s *swarm.ServiceSpec) { *s.Mode.Replicated.Replicas = 3 }); len(got) != 0 {
 		t.Errorf("a scaling warns: %q", got)
 	}
-	if got := update(func(s *swarm.ServiceSpec) { force(s); delete(s.Labels, setting.LabelCanary); delete(s.Labels, setting.LabelPromoteAfter) }); !slices.Equal(got, []string{"this update of service web takes the place of a canary that was neither confirmed nor rolled back"}) {
+	if got := update(func(s *swarm.ServiceSpec) {
+		force(s)
+		delete(s.Labels, setting.LabelCanary)
+		delete(s.Labels, setting.LabelPromoteAfter)
+	}); !slices.Equal(got, []string{"this update of service web takes the place of a canary that was neither confirmed nor rolled back"}) {
 		t.Errorf("over a canary: %q", got)
 	}
 	for status, want := range map[swarm.UpdateState]string{
