@@ -53,7 +53,7 @@ type Rollout struct {
 	// the manager that answers; 0 where it does not wait.
 	HeldFor time.Duration `json:",omitempty"`
 	// PromoteIn is when the canary is promoted by itself if its tasks stay well;
-	// nil: it is not.
+	// nil: it is not, or a task of it has failed.
 	PromoteIn *time.Duration `json:",omitempty"`
 	// Failed says which task of the new version failed last, and why; empty: none.
 	Failed string `json:",omitempty"`

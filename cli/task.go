@@ -92,6 +92,15 @@ func standing(x api.Explanation, now time.Time) string {
 
 // get asks the daemon for something that is no part of Docker's API; path is escaped.
 func (c *call) get(ctx context.Context, path string) ([]byte, error) {
+	return c.request(ctx, http.MethodGet, path)
+}
+
+// post has the daemon do something that is no part of Docker's API.
+func (c *call) post(ctx context.Context, path string) ([]byte, error) {
+	return c.request(ctx, http.MethodPost, path)
+}
+
+func (c *call) request(ctx context.Context, method, path string) ([]byte, error) {
 	if _, err := c.api().Ping(ctx); err != nil {
 		return nil, err // in the client's words, where no daemon answers
 	}
@@ -103,7 +112,7 @@ func (c *call) get(ctx context.Context, path string) ([]byte, error) {
 	if host.Scheme == "tcp" {
 		base = "http://" + host.Host
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	if err != nil {
 		return nil, err
 	}

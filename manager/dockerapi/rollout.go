@@ -79,7 +79,7 @@ func rolloutOf(view *state.View, s *api.Service, now time.Time) api.Rollout {
 		return out
 	}
 	out.Phase, out.BlueGreen = s.Canary.Phase, s.Canary.BlueGreen
-	if s.Canary.Stands() && settings.Canary != (setting.Share{}) {
+	if s.Canary.Stands() && !out.BlueGreen {
 		out.Wanted = settings.Canary.Of(out.Replicas)
 	}
 	if out.Waits() {
