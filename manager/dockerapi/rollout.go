@@ -3,12 +3,14 @@ package dockerapi
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
+	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -100,16 +102,28 @@ func failedSince(s *api.Service, t *api.Task) bool {
 	return t.SpecVersion == s.SpecVersion && (t.Status.State == api.TaskFailed || t.Status.State == api.TaskRejected)
 }
 
-// takeover warns of what an update takes the place of; empty: of nothing.
-func takeover(old, next *api.Service) []string {
+// warnings are those of a change of a service. One that replaces no task does
+// not repeat what was said before.
+func warnings(old, next *api.Service, rollback bool) []string {
+	list := servicespec.Warnings(&next.Spec)
+	switch {
+	case state.SameTask(&old.Spec, &next.Spec):
+		said := servicespec.Warnings(&old.Spec)
+		return slices.DeleteFunc(list, func(w string) bool { return slices.Contains(said, w) })
+	case rollback:
+		return list
+	}
+	return append(list, takeover(old)...)
+}
+
+// takeover warns of what an update of a service takes the place of, if anything.
+func takeover(old *api.Service) []string {
 	what := map[swarm.UpdateState]string{
 		swarm.UpdateStateUpdating: "an update that was under way", swarm.UpdateStatePaused: "an update that was paused",
 		swarm.UpdateStateRollbackStarted: "a rollback that was under way", swarm.UpdateStateRollbackPaused: "a rollback that was paused",
 	}
 	var was string
 	switch {
-	case state.SameTask(&old.Spec, &next.Spec):
-		return nil
 	case old.Canary.Stands():
 		was = "a canary that was neither confirmed nor rolled back"
 	case old.UpdateStatus != nil:

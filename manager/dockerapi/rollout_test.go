@@ -185,12 +185,18 @@ func TestHostPortsAreStoppedFirstWithAWarning(t *testing.T) {
 	spec.EndpointSpec = &swarm.EndpointSpec{Ports: []swarm.PortConfig{{TargetPort: 80, PublishedPort: 8080, PublishMode: swarm.PortConfigPublishModeHost}}}
 	made, err := c.docker.ServiceCreate(t.Context(), spec, swarm.ServiceCreateOptions{})
 	c.must(err)
-	now := c.inspect("web")
-	res, err := c.docker.ServiceUpdate(t.Context(), "web", now.Version, now.Spec, swarm.ServiceUpdateOptions{})
-	c.must(err)
+	update := func(change func(*swarm.ServiceSpec)) []string {
+		now := c.inspect("web")
+		change(&now.Spec)
+		res, err := c.docker.ServiceUpdate(t.Context(), "web", now.Version, now.Spec, swarm.ServiceUpdateOptions{})
+		c.must(err)
+		return res.Warnings
+	}
+	scaled := update(func(s *swarm.ServiceSpec) { *s.Mode.Replicated.Replicas = 2 })
+	updated := update(func(s *swarm.ServiceSpec) { s.TaskTemplate.ForceUpdate++ })
 	want := []string{"update order start-first does not hold for service web: it publishes host port 8080/tcp, which two tasks of a node cannot hold: tasks are stopped first"}
-	if !slices.Equal(made.Warnings, want) || !slices.Equal(res.Warnings, want) || now.Spec.UpdateConfig.Order != swarm.UpdateOrderStartFirst {
-		t.Errorf("created: %q, updated: %q, order %s", made.Warnings, res.Warnings, now.Spec.UpdateConfig.Order)
+	if !slices.Equal(made.Warnings, want) || !slices.Equal(updated, want) || len(scaled) > 0 || c.inspect("web").Spec.UpdateConfig.Order != swarm.UpdateOrderStartFirst {
+		t.Errorf("created: %q, updated: %q, scaled: %q", made.Warnings, updated, scaled)
 	}
 }
 

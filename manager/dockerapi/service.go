@@ -164,11 +164,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := a.propose(r, state.Op{PutService: next}); err != nil {
 		return err
 	}
-	warnings := servicespec.Warnings(&next.Spec)
-	if rollback != "previous" {
-		warnings = append(warnings, takeover(old, next)...)
-	}
-	return writeJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{Warnings: warnings})
+	return writeJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{Warnings: warnings(old, next, rollback == "previous")})
 }
 
 // updated is the service after an update, or after a rollback to what it was
