@@ -44,3 +44,44 @@ type Rebalance struct {
 
 // UnderWay reports whether tasks are still to be moved.
 func (r *Rebalance) UnderWay() bool { return r != nil && r.Outcome == "" }
+
+// Rollout is where the tasks of a service stand between two of its versions:
+// the new one, which its spec says, and any other. `service promote` and
+// `service inspect --pretty` go by it.
+type Rollout struct {
+	// Phase is that of the canary; empty where there is none.
+	Phase     CanaryPhase `json:",omitempty"`
+	BlueGreen bool        `json:",omitempty"`
+	// New and Old are how many tasks of the new version run, and of any other.
+	New, Old uint64
+	// Wanted is how many places are to have a task of the new version: a part of
+	// Replicas, which is all of them, while the canary is not promoted.
+	Wanted, Replicas uint64
+	// HeldFor is for how long the canary has waited in this phase, by the clock of
+	// the manager that answers; 0 where it does not wait.
+	HeldFor time.Duration `json:",omitempty"`
+	// PromoteIn is when the canary is promoted by itself if its tasks stay well;
+	// nil: it is not, or a task of it has failed.
+	PromoteIn *time.Duration `json:",omitempty"`
+	// Failed says which task of the new version failed last, and why; empty: none.
+	Failed string `json:",omitempty"`
+}
+
+// Waits reports whether the canary is in place and waits for the user's word.
+func (r *Rollout) Waits() bool { return r.Phase == CanaryHeld || r.Phase == CanarySwitched }
+
+// CanaryNote says, in the words that people read, what a canary makes of the
+// tasks of a version. Empty where it makes nothing special of them.
+func (s *Service) CanaryNote(version uint64) string {
+	switch c := s.Canary; {
+	case s.Hides(version) && c.Stands() && version == s.SpecVersion:
+		return "canary: gets no connections before it is promoted"
+	case s.Hides(version) && c.Stands():
+		return "kept without connections until the canary is confirmed"
+	case s.Hides(version):
+		return "gets no connections: it is rolled back"
+	case c.Stands() && version == s.SpecVersion:
+		return "canary"
+	}
+	return ""
+}

@@ -182,6 +182,7 @@ var knownValues = map[string][]string{
 	"log-driver":     {"fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"},
 	"isolation":      {"default", "hyperv", "process"},
 	"stop-signal":    {"SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"},
+	"update-canary":  {"1", "10%", "100%"},
 	"mount":          {"type=bind,", "type=tmpfs,", "type=volume,"},
 	"cap":            capabilityNames,
 	"cap-drop":       capabilityNames,

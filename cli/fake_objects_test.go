@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,4 +190,55 @@ func (w *world) createNetwork(rw http.ResponseWriter, r *http.Request) {
 	w.networks = append(w.networks, n)
 	rw.WriteHeader(201)
 	answer(rw, network.CreateResponse{ID: n.ID})
+}
+
+// holdCanary has every service be in a canary's phase; "none" ends it.
+func (w *world) holdCanary(words []string) {
+	began := w.now.Add(-time.Hour)
+	w.rollout = nil
+	for i := range w.services {
+		w.services[i].UpdateStatus = nil
+	}
+	if words[0] == "none" {
+		return
+	}
+	promoteIn := 7 * time.Minute
+	w.rollout = &api.Rollout{Phase: api.CanaryPhase(words[0]), HeldFor: 3 * time.Minute, PromoteIn: &promoteIn}
+	for i, at := range []*uint64{&w.rollout.New, &w.rollout.Old, &w.rollout.Wanted, &w.rollout.Replicas} {
+		*at, _ = strconv.ParseUint(words[i+1], 10, 64)
+	}
+	w.rollout.BlueGreen = w.rollout.Wanted == w.rollout.Replicas
+	status := swarm.UpdateStatus{State: swarm.UpdateStatePaused, StartedAt: &began, Message: "canary: waits"}
+	if len(words) > 5 {
+		w.rollout.Failed, w.rollout.PromoteIn = strings.Join(words[5:], " "), nil
+		status.Message = "canary: " + w.rollout.Failed
+	}
+	if !w.rollout.Waits() {
+		status.State, w.rollout.HeldFor, w.rollout.PromoteIn = swarm.UpdateStateUpdating, 0, nil
+	}
+	for i := range w.services {
+		w.services[i].UpdateStatus = &status
+	}
+}
+
+// serveRollout answers where a service's canary stands, or promotes it.
+func (w *world) serveRollout(rw http.ResponseWriter, r *http.Request, ref string) {
+	at := slices.IndexFunc(w.services, func(s swarm.Service) bool { return s.ID == ref || s.Spec.Name == ref })
+	switch {
+	case at < 0:
+		fail(rw, 404, "service %s not found", ref)
+	case r.Method == http.MethodGet && w.rollout != nil:
+		answer(rw, w.rollout)
+	case r.Method == http.MethodGet:
+		answer(rw, api.Rollout{})
+	case w.refuse(rw):
+	case w.rollout == nil || !w.rollout.Waits():
+		fail(rw, 409, "service %s has no canary that waits to be promoted: update it with the label swarmctl.canary=1, or a percentage, to get one", ref)
+	case w.rollout.BlueGreen && w.rollout.Phase == api.CanaryHeld:
+		w.rollout.Phase = api.CanarySwitched
+		answer(rw, swarm.ServiceUpdateResponse{})
+	default:
+		w.holdCanary([]string{"none"})
+		answer(rw, swarm.ServiceUpdateResponse{})
+	}
 }

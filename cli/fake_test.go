@@ -44,6 +44,7 @@ type world struct {
 	networks []network.Inspect
 	outdated int // how many updates to refuse because somebody else was first
 	requests []string
+	rollout  *api.Rollout // of every service
 	watchers []chan struct{}
 	input    string // what the next command reads
 	execs    commands
@@ -139,6 +140,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	case "swarmctl":
 		if parts[len(parts)-1] == "exec" {
 			w.execTarget(rw, parts[2])
+			return
+		}
+		if parts[1] == "services" && (parts[3] == "rollout" || parts[3] == "promote") {
+			w.serveRollout(rw, r, parts[2])
 			return
 		}
 		if last := parts[len(parts)-1]; last == "check" || last == "trace" {
@@ -559,7 +564,7 @@ func (w *world) logs(rw http.ResponseWriter, r *http.Request, s swarm.Service) {
 }
 
 // change is what a session's "world" lines do: "outdated N", "inactive",
-// "input TEXT", "locked KEY", "root".
+// "input TEXT", "locked KEY", "root", "canary PHASE NEW OLD WANTED REPLICAS [FAILED]".
 func (w *world) change(words []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -575,6 +580,8 @@ func (w *world) change(words []string) {
 		for i := range w.nodes {
 			w.nodes[i].Description.TLSInfo = w.cluster.TLSInfo
 		}
+	case "canary":
+		w.holdCanary(words[1:])
 	case "input":
 		w.input = strings.Join(words[1:], " ")
 	case "down":

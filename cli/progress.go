@@ -11,14 +11,18 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 // seen is what the API said of a service at one moment: the service, its
-// tasks of the newest spec, and the nodes that are not down.
+// tasks of the newest spec, the nodes that are not down and, where its update
+// is paused, where that stands.
 type seen struct {
 	service swarm.Service
 	tasks   []swarm.Task
 	up      map[string]bool
+	rollout *api.Rollout
 }
 
 // bar is a line of progress. total is 0 where there is nothing to draw.
@@ -75,6 +79,9 @@ func (f *follower) look(s seen, now time.Time) (verdict, error) {
 	if f.slots == nil {
 		f.slots = map[int]int{}
 	}
+	if r := s.rollout; r != nil && r.Waits() && (r.Failed == "" || goesOn(s.service)) {
+		return f.canary(s, r)
+	}
 	bars, done, err := f.updateStatus(s.service.UpdateStatus)
 	if err != nil {
 		return verdict{bars: bars}, err
@@ -111,6 +118,21 @@ func (f *follower) look(s seen, now time.Time) (verdict, error) {
 		}
 	}
 	return verdict{bars: bars, done: true}, nil
+}
+
+// canary judges a service whose canary waits for the user: it has converged
+// when that and the tasks beside it are there.
+func (f *follower) canary(s seen, r *api.Rollout) (verdict, error) {
+	bars, _, err := f.tasks(s)
+	if err != nil || !inPlace(r) {
+		return verdict{bars: bars}, err
+	}
+	return verdict{bars: append(bars, heldBar(f.name, r)), done: true}, nil
+}
+
+// goesOn reports whether failures do not stop an update of the service.
+func goesOn(s swarm.Service) bool {
+	return s.Spec.UpdateConfig != nil && s.Spec.UpdateConfig.FailureAction == swarm.UpdateFailureActionContinue
 }
 
 // rolledBack is the end of an update that did not succeed and left the service

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 // moment builds an observation: "1 running n1" is slot 1's task on node n1,
@@ -103,6 +105,50 @@ func TestFollowerOfUpdates(t *testing.T) {
 		}
 		if got := shown(v.bars); got != tt.show || v.done != tt.done {
 			t.Errorf("%s: %q done %t, want %q done %t", tt.state, got, v.done, tt.show, tt.done)
+		}
+	}
+}
+
+// A canary that waits for the user is what an update was to come to, once its
+// tasks and those beside it are there. One of which a task has failed is not,
+// unless failures are to count for nothing.
+func TestFollowerOfCanaries(t *testing.T) {
+	held := api.Rollout{Phase: api.CanaryHeld, New: 1, Old: 2, Wanted: 1, Replicas: 3}
+	green := api.Rollout{Phase: api.CanaryHeld, BlueGreen: true, New: 3, Old: 3, Wanted: 3, Replicas: 3}
+	with := func(r api.Rollout, change func(*api.Rollout)) api.Rollout { change(&r); return r }
+	const (
+		commands = ": `swarmctl service promote web` %s, `swarmctl service rollback web` %s"
+		failure  = "service update paused: why"
+	)
+	for _, tt := range []struct {
+		name    string
+		rollout api.Rollout
+		action  string
+		show    string // behind the bars
+		err     string
+	}{
+		{"in place", held, "", "canary: 1 of 3 replicas run the new version" + fmt.Sprintf(commands, "updates the others", "undoes it"), ""},
+		{"scaled up", with(held, func(r *api.Rollout) { r.Replicas = 4 }), "", "", ""},
+		{"more of it to come", with(held, func(r *api.Rollout) { r.Wanted = 2 }), "", "", ""},
+		{"paused before", with(held, func(r *api.Rollout) { r.Phase = api.CanaryPlacing }), "", "", failure},
+		{"failed", with(held, func(r *api.Rollout) { r.Failed = "web.1.x" }), "pause", "", failure},
+		{"failed, for all we care", with(held, func(r *api.Rollout) { r.Failed = "web.1.x" }), "continue", "canary: 1 of 3 replicas run the new version" + fmt.Sprintf(commands, "updates the others", "undoes it"), ""},
+		{"side by side", green, "", "canary: 3 tasks of the new version run beside the old ones" + fmt.Sprintf(commands, "gives them all connections", "stops them"), ""},
+		{"not yet side by side", with(green, func(r *api.Rollout) { r.Old = 2 }), "", "", ""},
+		{"switched", with(green, func(r *api.Rollout) { r.Phase = api.CanarySwitched }), "", "canary: the new version gets all connections" + fmt.Sprintf(commands, "stops the 3 tasks of the old one", "goes back to them"), ""},
+	} {
+		svc := replicatedService(3)
+		svc.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStatePaused, Message: "why"}
+		svc.Spec.UpdateConfig = &swarm.UpdateConfig{FailureAction: tt.action}
+		s := moment(svc, "1 running n1")
+		s.rollout = &tt.rollout
+		v, err := (&follower{name: "web"}).look(s, time.Unix(1, 0))
+		if got := fmt.Sprint(err); tt.err != "" && got != tt.err || tt.err == "" && err != nil {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.err)
+		}
+		_, got, _ := strings.Cut(shown(v.bars), "|2/3:|3/3:")
+		if got = strings.TrimPrefix(got, "|"); got != tt.show || v.done != (tt.show != "") {
+			t.Errorf("%s: %q done %t, want %q", tt.name, got, v.done, tt.show)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // exitCodes is for the help of those that wait for an update.
 const exitCodes = `Waits until the new tasks run and stay up. Exit codes:
-    0   the service has converged, or --detach was given
+    0   the service has converged, its canary is in place, or --detach was given
     1   an error; the update or the rollback has paused
     3   the update failed and the service was rolled back
   124   --timeout has passed; the cluster works on
@@ -26,6 +26,7 @@ func serviceVerbs() []verb {
 		{name: "inspect", args: "SERVICE [SERVICE...]", usage: "Display detailed information on one or more services", flags: []*opt{inspectFormatFlag(), prettyFlag()}, min: 1, max: -1, do: serviceInspect},
 		{name: "logs", args: "SERVICE|TASK", usage: "Show the logs of a service or a task", flags: logFlags(), min: 1, max: 1, do: serviceLogs},
 		{name: "ls", aliases: []string{"list"}, usage: "List services", flags: []*opt{filterFlag(), formatFlag(""), quietFlag("Only display IDs")}, do: serviceList},
+		promoteVerb(),
 		{name: "ps", args: "SERVICE [SERVICE...]", usage: "List the tasks of one or more services, and why they fail or wait", flags: taskFlags(), min: 1, max: -1, do: servicePs},
 		rebalanceVerb(),
 		{name: "rm", aliases: []string{"remove"}, args: "SERVICE [SERVICE...]", usage: "Remove one or more services", min: 1, max: -1, do: serviceRemove},

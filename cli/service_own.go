@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -21,19 +22,48 @@ func ownFlags() []*opt {
 		{name: "pid", kind: stringKind, usage: `PID namespace to use ("host")`},
 		{name: "ipc", kind: stringKind, usage: `IPC mode to use ("none", "private", "shareable", "host")`},
 		{name: "shm-size", kind: bytesKind, usage: "Size of /dev/shm"},
+		{name: "update-canary", kind: shareKind, usage: "Stop updates at so many replicas, until these are promoted or rolled back (N or N%; 100%: blue-green)"},
+		{name: "update-canary-promote-after", kind: delayKind, usage: "Promote a canary when it has been well for this time (ns|us|ms|s|m|h)"},
+		{name: "update-progress-deadline", kind: deadlineKind, usage: "Fail an update that stands still for this time (default 10m, 0: never) (ns|us|ms|s|m|h)"},
+		{name: "reschedule-after", kind: delayKind, usage: "Replace the tasks of a node when it has been down for this time (default 0s) (ns|us|ms|s|m|h)"},
+		{name: "rebalance", kind: delayKind, usage: "Move tasks when the nodes have been out of balance for this time (ns|us|ms|s|m|h)"},
+		{name: "strategy", kind: strategyKind, usage: `Which nodes to fill first ("spread", "binpack", "capacity")`},
+		{name: "self-stop", kind: delayKind, usage: "Stop tasks whose node has been cut off from the managers for this time, 5s at the least (ns|us|ms|s|m|h)"},
 	}
 }
 
+// labelOf has, for each flag whose value is its label's, the label.
+var labelOf = map[string]string{
+	"gpus": setting.LabelGPUs, "pid": setting.LabelPID, "ipc": setting.LabelIPC,
+	"update-canary": setting.LabelCanary, "update-canary-promote-after": setting.LabelPromoteAfter, "update-progress-deadline": setting.LabelProgressDeadline,
+	"reschedule-after": setting.LabelRescheduleAfter, "rebalance": setting.LabelRebalance, "strategy": setting.LabelStrategy, "self-stop": setting.LabelSelfStop,
+}
+
 var (
-	deviceKind = kind{"list", true, parser(setting.ParseDevices)}
-	gpuKind    = kind{"gpu-request", false, parser(func(s string) (string, error) {
+	deviceKind   = kind{"list", true, parser(setting.ParseDevices)}
+	gpuKind      = kind{"gpu-request", false, checked(setting.ParseGPUs)}
+	shareKind    = kind{"share", false, checked(setting.ParseShare)}
+	strategyKind = kind{"string", false, checked(setting.ParseStrategy)}
+	deadlineKind = kind{"duration", false, checked(parsePeriod)}
+	// delayKind is for durations of which 0 says as much as none.
+	delayKind = kind{"duration", false, func(s string) (any, error) {
+		if d, err := time.ParseDuration(s); err == nil && d == 0 {
+			s = ""
+		}
+		return deadlineKind.parse(s)
+	}}
+)
+
+// checked parses a value that is handed on as it was given, or is empty.
+func checked[T any](parse func(string) (T, error)) func(string) (any, error) {
+	return parser(func(s string) (string, error) {
 		if s == "" {
 			return "", nil
 		}
-		_, err := setting.ParseGPUs(s)
+		_, err := parse(s)
 		return s, err
-	})}
-)
+	})
+}
 
 // changeOwn applies those flags to a service's labels; devices come in one
 // flag on create and in two on update.
@@ -41,7 +71,7 @@ func changeOwn(g given, labels *map[string]string) error {
 	if g.has("privileged") {
 		setLabel(labels, setting.LabelPrivileged, map[bool]string{true: "true"}[g.yes("privileged")])
 	}
-	for flag, label := range map[string]string{"gpus": setting.LabelGPUs, "pid": setting.LabelPID, "ipc": setting.LabelIPC} {
+	for flag, label := range labelOf {
 		if g.has(flag) {
 			setLabel(labels, label, g.str(flag))
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/go-units"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 func serviceInspect(ctx context.Context, c *call) error {
@@ -24,7 +26,12 @@ func serviceInspect(ctx context.Context, c *call) error {
 		}
 		return object{raw, s}, err
 	}, func(w io.Writer, v any) {
-		printService(w, v.(swarm.Service), c.networkNames(ctx, v.(swarm.Service)), c.app.now())
+		s := v.(swarm.Service)
+		canary, err := c.rollout(ctx, s)
+		if err != nil {
+			warn(c.err, []string{"where the update stands is not known: " + err.Error()})
+		}
+		printService(w, s, canary, c.networkNames(ctx, s), c.app.now())
 	})
 }
 
@@ -42,7 +49,7 @@ func (c *call) networkNames(ctx context.Context, s swarm.Service) []string {
 }
 
 // printService is service inspect --pretty.
-func printService(w io.Writer, s swarm.Service, networks []string, now time.Time) {
+func printService(w io.Writer, s swarm.Service, canary *api.Rollout, networks []string, now time.Time) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	task := s.Spec.TaskTemplate
 	p("\nID:\t\t%s\nName:\t\t%s", s.ID, s.Spec.Name)
@@ -56,6 +63,7 @@ func printService(w io.Writer, s swarm.Service, networks []string, now time.Time
 		p(" Max Concurrent:\t%d\n Completions:\t%d", *j.MaxConcurrent, *j.TotalCompletions)
 	}
 	printUpdateStatus(w, s.UpdateStatus, now)
+	printCanary(w, canary)
 	printPlacement(w, task.Placement)
 	printRollout(w, "UpdateConfig", "Update order:      ", s.Spec.UpdateConfig)
 	printRollout(w, "RollbackConfig", "Rollback order:    ", s.Spec.RollbackConfig)

@@ -127,7 +127,12 @@ func (c *call) see(ctx context.Context, ref string) (s seen, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.up, err = c.upNodes(ctx)
+	if s.up, err = c.upNodes(ctx); err != nil {
+		return s, err
+	}
+	if u := s.service.UpdateStatus; u != nil && u.State == swarm.UpdateStatePaused { // a canary, perhaps
+		s.rollout, err = c.rollout(ctx, s.service)
+	}
 	return s, err
 }
 

@@ -83,7 +83,8 @@ const (
 	// there yet, or it is being stopped. They are reached, and in no balancer
 	// and under no name.
 	Silent EndpointState = iota
-	// Starting endpoints have their own names and are in tasks.NAME.
+	// Starting endpoints have their own names and are in tasks.NAME: they are not
+	// healthy yet, or of a version that is to get no connections.
 	Starting
 	// Serving endpoints are healthy: they are in the balancers too.
 	Serving

@@ -57,7 +57,11 @@ func touchedBy(known *fabric.Set, e *state.Event) touched {
 		}
 	}
 	for _, p := range e.Services {
-		t.services[either(p).ID] = struct{}{}
+		id := either(p).ID
+		t.services[id] = struct{}{}
+		if p.Before != nil && p.After != nil && !slices.Equal(p.Before.Hidden, p.After.Hidden) {
+			t.addTasks(e.View.ServiceTasks(id))
+		}
 	}
 	for _, p := range e.Tasks {
 		if task := either(p); len(task.Networks) > 0 || p.Before != nil && len(p.Before.Networks) > 0 {
@@ -110,13 +114,17 @@ func (t *touched) allServices(known *fabric.Set, v *state.View) {
 }
 
 func (t *touched) addEndpoints(tasks iter.Seq[*api.Task], attached iter.Seq[*api.AttachedContainer]) {
+	t.addTasks(tasks)
+	for c := range attached {
+		t.endpoints[c.ID] = struct{}{}
+	}
+}
+
+func (t *touched) addTasks(tasks iter.Seq[*api.Task]) {
 	for task := range tasks {
 		if len(task.Networks) > 0 {
 			t.endpoints[string(task.ID)] = struct{}{}
 		}
-	}
-	for c := range attached {
-		t.endpoints[c.ID] = struct{}{}
 	}
 }
 
@@ -249,9 +257,11 @@ func endpointOfTask(v *state.View, t *api.Task) *fabric.Endpoint {
 		return nil
 	}
 	spec := &v.SpecOf(t).Spec
+	s := v.Service(t.ServiceID)
+	hidden := s != nil && s.Hides(t.SpecVersion)
 	e := &fabric.Endpoint{
 		ID: string(t.ID), Service: t.ServiceID, Node: t.NodeID, Name: api.TaskName(spec, t), Slot: t.Slot,
-		Networks: t.Networks, State: endpointState(t, v.Node(t.NodeID)),
+		Networks: t.Networks, State: endpointState(t, v.Node(t.NodeID), hidden),
 	}
 	// One that is a template is filled in on its node.
 	if c := spec.TaskTemplate.ContainerSpec; c != nil && !strings.Contains(c.Hostname, "{{") {
@@ -261,12 +271,13 @@ func endpointOfTask(v *state.View, t *api.Task) *fabric.Endpoint {
 }
 
 // endpointState says who may use a task. What is being stopped may be used by
-// nobody new, and neither may what is on a node that does not answer.
-func endpointState(t *api.Task, n *api.Node) fabric.EndpointState {
+// nobody new, and neither may what is on a node that does not answer. One of a
+// hidden version can be tried by its own name, and gets no connections.
+func endpointState(t *api.Task, n *api.Node, hidden bool) fabric.EndpointState {
 	switch s := t.Status.State; {
 	case !there(n):
 		return fabric.Silent
-	case s == api.TaskRunning && t.Desired <= api.TaskRunning:
+	case s == api.TaskRunning && t.Desired <= api.TaskRunning && !hidden:
 		return fabric.Serving
 	case (s == api.TaskStarting || s == api.TaskRunning) && t.Wanted():
 		return fabric.Starting

@@ -74,31 +74,33 @@ func TestWhoMayUseATask(t *testing.T) {
 	for _, c := range []struct {
 		status, desired api.TaskState
 		node            api.NodeState
-		want            fabric.EndpointState
+		want, hidden    fabric.EndpointState // also of a version that is to get no connections
 	}{
-		{api.TaskAssigned, api.TaskRunning, api.NodeReady, fabric.Silent},
-		{api.TaskPreparing, api.TaskRunning, api.NodeReady, fabric.Silent},
-		{api.TaskReady, api.TaskReady, api.NodeReady, fabric.Silent}, // waits for its restart delay
-		{api.TaskReady, api.TaskRunning, api.NodeReady, fabric.Silent},
-		{api.TaskStarting, api.TaskRunning, api.NodeReady, fabric.Starting},
-		{api.TaskStarting, api.TaskComplete, api.NodeReady, fabric.Starting},
-		{api.TaskStarting, api.TaskShutdown, api.NodeReady, fabric.Silent},
-		{api.TaskRunning, api.TaskRunning, api.NodeReady, fabric.Serving},
-		{api.TaskRunning, api.TaskRunning, api.NodeUnknown, fabric.Serving}, // only its daemon may be gone
-		{api.TaskRunning, api.TaskRunning, unset, fabric.Serving},
-		{api.TaskRunning, api.TaskComplete, api.NodeReady, fabric.Starting}, // a job serves nobody
-		{api.TaskRunning, api.TaskShutdown, api.NodeReady, fabric.Silent},
-		{api.TaskRunning, api.TaskRemove, api.NodeReady, fabric.Silent},
-		{api.TaskRunning, api.TaskRunning, api.NodeDown, fabric.Silent},
-		{api.TaskRunning, api.TaskRunning, api.NodeDisconnected, fabric.Silent},
-		{api.TaskStarting, api.TaskRunning, api.NodeDown, fabric.Silent},
+		{api.TaskAssigned, api.TaskRunning, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskPreparing, api.TaskRunning, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskReady, api.TaskReady, api.NodeReady, fabric.Silent, fabric.Silent}, // waits for its restart delay
+		{api.TaskReady, api.TaskRunning, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskStarting, api.TaskRunning, api.NodeReady, fabric.Starting, fabric.Starting},
+		{api.TaskStarting, api.TaskComplete, api.NodeReady, fabric.Starting, fabric.Starting},
+		{api.TaskStarting, api.TaskShutdown, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskRunning, api.TaskRunning, api.NodeReady, fabric.Serving, fabric.Starting},
+		{api.TaskRunning, api.TaskRunning, api.NodeUnknown, fabric.Serving, fabric.Starting}, // only its daemon may be gone
+		{api.TaskRunning, api.TaskRunning, unset, fabric.Serving, fabric.Starting},
+		{api.TaskRunning, api.TaskComplete, api.NodeReady, fabric.Starting, fabric.Starting}, // a job serves nobody
+		{api.TaskRunning, api.TaskShutdown, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskRunning, api.TaskRemove, api.NodeReady, fabric.Silent, fabric.Silent},
+		{api.TaskRunning, api.TaskRunning, api.NodeDown, fabric.Silent, fabric.Silent},
+		{api.TaskRunning, api.TaskRunning, api.NodeDisconnected, fabric.Silent, fabric.Silent},
+		{api.TaskStarting, api.TaskRunning, api.NodeDown, fabric.Silent, fabric.Silent},
 	} {
 		task := &api.Task{Desired: c.desired, Status: api.TaskStatus{State: c.status}}
-		if got := endpointState(task, &api.Node{Status: api.NodeStatus{State: c.node}}); got != c.want {
-			t.Errorf("%s, desired %s, on a node that is %q: %d, want %d", c.status, c.desired, c.node, got, c.want)
+		for hidden, want := range map[bool]fabric.EndpointState{false: c.want, true: c.hidden} {
+			if got := endpointState(task, &api.Node{Status: api.NodeStatus{State: c.node}}, hidden); got != want {
+				t.Errorf("%s, desired %s, on a node that is %q, hidden %t: %d, want %d", c.status, c.desired, c.node, hidden, got, want)
+			}
 		}
 	}
-	if got := endpointState(&api.Task{Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskRunning}}, nil); got != fabric.Silent {
+	if got := endpointState(&api.Task{Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskRunning}}, nil, false); got != fabric.Silent {
 		t.Errorf("on a node that is gone: %d", got)
 	}
 }
@@ -148,6 +150,53 @@ func TestTheFabricIsWhatTheStateSays(t *testing.T) {
 	}
 	if e := set.Endpoints["c1"]; e.Service != "" || e.Name != "shell" || e.Node != "n2" || len(e.Networks[0].Addrs) != 1 || e.Aliases["front"][0] != "sh" {
 		t.Errorf("attached %+v", e)
+	}
+}
+
+// A blue-green update hides one version from connections and changes sides at
+// once: one update of the fabric has all endpoints, and it is a drain.
+func TestTheOtherVersionGetsTheConnectionsInOneStep(t *testing.T) {
+	s := networked("n1", "n2")
+	s.put(state.Op{PutService: onNetworks("web", 8080, "front")})
+	s.tasks("web", "n1", "old1", "old2")
+	next := onNetworks("web", 8080, "front")
+	next.Meta, next.Spec.TaskTemplate.ForceUpdate = s.View().Service("web").Meta, 1
+	s.put(state.Op{PutService: next})
+	s.tasks("web", "n2", "new1", "new2")
+	for _, id := range []api.TaskID{"old1", "old2", "new1", "new2"} {
+		s.report(id, api.TaskRunning)
+	}
+	web := s.View().Service("web")
+	view, cursor := s.Follow()
+	l := newLoom(view)
+	for _, step := range []struct {
+		hidden        uint64
+		before, after fabric.EndpointState // of the old and the new tasks
+		told          int
+		drains        bool
+	}{
+		{web.SpecVersion, fabric.Serving, fabric.Starting, 2, true},
+		{web.PreviousSpecVersion, fabric.Starting, fabric.Serving, 4, true},
+		{0, fabric.Serving, fabric.Serving, 2, false},
+	} {
+		change := &state.CanaryChange{SpecVersion: web.SpecVersion, Phase: api.CanaryHeld}
+		if step.hidden > 0 {
+			change.Hidden = []uint64{step.hidden}
+		}
+		s.put(state.Op{SetUpdateStatus: &state.SetUpdateStatus{ID: "web", Canary: change}})
+		e, ok := cursor.TryNext()
+		if !ok {
+			t.Fatal("the change made no event")
+		}
+		c := l.follow(e)
+		if c == nil || len(c.update.Endpoints) != step.told || c.drains != step.drains {
+			t.Fatalf("version %d hidden: %+v", step.hidden, c)
+		}
+		for id, want := range map[string]fabric.EndpointState{"old1": step.before, "old2": step.before, "new1": step.after, "new2": step.after} {
+			if got := l.set.Endpoints[id].State; got != want {
+				t.Errorf("version %d hidden: endpoint %s is %d, want %d", step.hidden, id, got, want)
+			}
+		}
 	}
 }
 
@@ -292,6 +341,17 @@ func (w *world) happenings() map[string]func(*rapid.T) {
 				next := onNetworks(string(old.ID), uint32(rapid.IntRange(0, 2).Draw(t, "port")), w.networks(t)...)
 				next.Meta = old.Meta
 				w.try(state.Op{PutService: next})
+			})
+		},
+		"hide": func(t *rapid.T) {
+			w.anyService(t, func(s *api.Service) {
+				var hidden []uint64
+				for _, version := range []uint64{s.SpecVersion, s.PreviousSpecVersion} {
+					if rapid.Bool().Draw(t, "hidden") {
+						hidden = append(hidden, version)
+					}
+				}
+				w.try(state.Op{SetUpdateStatus: &state.SetUpdateStatus{ID: s.ID, Canary: &state.CanaryChange{SpecVersion: s.SpecVersion, Phase: api.CanaryHeld, Hidden: hidden}}})
 			})
 		},
 		"no service": func(t *rapid.T) {

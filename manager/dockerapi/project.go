@@ -220,8 +220,24 @@ func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 func projectTask(view *state.View, t *api.Task) swarm.Task {
 	out := projectTaskOf(view.SpecOf(t), t)
 	out.NetworksAttachments = projectAttachments(view, t.Networks)
-	out.Status.Err = cmp.Or(out.Status.Err, newPortTroubles(view).of(t))
+	out.Status.Err = cmp.Or(out.Status.Err, newPortTroubles(view).of(t), noteOf(t, canaryNote(view, t)))
 	return out
+}
+
+// canaryNote is what a canary makes of the tasks of t's version.
+func canaryNote(view *state.View, t *api.Task) string {
+	if s := view.Service(t.ServiceID); s != nil {
+		return s.CanaryNote(t.SpecVersion)
+	}
+	return ""
+}
+
+// noteOf is what a task says that runs as it should.
+func noteOf(t *api.Task, note string) string {
+	if t.Wanted() && t.Status.State == api.TaskRunning {
+		return note
+	}
+	return ""
 }
 
 // projectTaskOf is projectTask where the task's spec is known, without the

@@ -271,6 +271,9 @@ func (a *API) clusterRoutes() http.Handler {
 		"GET /configs/{id}":                 a.configInspect,
 		"POST /configs/{id}/update":         a.configUpdate,
 		"DELETE /configs/{id}":              a.configDelete,
+
+		"GET /swarmctl/services/{id}/rollout":  a.serviceRollout,
+		"POST /swarmctl/services/{id}/promote": a.servicePromote,
 	})
 }
 

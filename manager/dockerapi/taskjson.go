@@ -30,6 +30,7 @@ type specKey struct {
 type taskSpec struct {
 	spec *api.SpecVersion
 	json []byte // as tasks show it
+	note string // what a canary makes of its tasks
 }
 
 func newTaskRows(view *state.View) *taskRows {
@@ -40,10 +41,10 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 	key := specKey{t.ServiceID, t.SpecVersion}
 	s, known := r.specs[key]
 	if !known {
-		s.spec = r.view.SpecOf(t)
+		s.spec, s.note = r.view.SpecOf(t), canaryNote(r.view, t)
 	}
 	row := projectTaskOf(s.spec, t)
-	row.Status.Err = cmp.Or(row.Status.Err, r.ports.of(t))
+	row.Status.Err = cmp.Or(row.Status.Err, r.ports.of(t), noteOf(t, s.note))
 	if !known {
 		var err error
 		if s.json, err = json.Marshal(row.Spec); err != nil {

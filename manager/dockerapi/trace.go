@@ -125,6 +125,8 @@ func (t *trace) backends() (serving []*api.Task) {
 			t.step(node, "backend", false, "%s is %s: it gets no connections yet", placeOf(t.view, task), task.Status.State)
 		case node.Status.State != api.NodeReady:
 			t.step(node, "backend", false, "%s runs, and its node is %s", placeOf(t.view, task), node.Status.State)
+		case t.service.Hides(task.SpecVersion):
+			t.step(node, "backend", true, "%s runs on the side: %s", placeOf(t.view, task), t.service.CanaryNote(task.SpecVersion))
 		default:
 			t.step(node, "backend", true, "%s runs and is healthy, with %s", placeOf(t.view, task), t.addressesOf(task))
 			serving = append(serving, task)

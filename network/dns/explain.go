@@ -61,7 +61,7 @@ func (x *explanation) claim(n *fabric.Network, r *record, c claim) {
 	case c.rank > best && c.rank == byHostname:
 		x.say("%s calls its host so, and is left out: others have it as their name", x.endpoint(e))
 	case c.rank > best:
-		x.say("%s is left out: it is starting, and another task in its slot serves", x.endpoint(e))
+		x.say("%s is left out: it does not serve, and another task in its slot does", x.endpoint(e))
 	default:
 		x.say("%s: %s", x.endpoint(e), orNothing(c.addrs))
 	}
@@ -104,7 +104,7 @@ func missing(e *fabric.Endpoint, from fabric.EndpointState) string {
 	case e.State == fabric.Silent:
 		return "its container is not there yet, or is being stopped"
 	case e.State < from:
-		return "it is starting or not healthy: only names with tasks. before them have it"
+		return "it is starting, not healthy or of a version that gets no connections: only names with tasks. before them have it"
 	}
 	return "its node is down, and others are left"
 }

@@ -29,7 +29,7 @@ var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
 // what can never be, unsupported for what a later version brings.
 func Validate(s *api.ServiceSpec) error {
 	for _, check := range []func(*api.ServiceSpec) error{
-		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkNetworks, checkEndpoint, checkUpdateConfigs,
+		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkNetworks, checkEndpoint, checkUpdateConfigs, checkLifecycle,
 	} {
 		if err := check(s); err != nil {
 			return err

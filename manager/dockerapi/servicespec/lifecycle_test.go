@@ -1,0 +1,41 @@
+package servicespec_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
+)
+
+func TestWhatAServiceDoesNotGetIsSaid(t *testing.T) {
+	const (
+		startFirst = `"UpdateConfig":{"Order":"start-first"},"RollbackConfig":{"Order":"start-first"}`
+		host       = `"EndpointSpec":{"Ports":[{"TargetPort":80},{"TargetPort":53,"PublishedPort":53,"Protocol":"udp","PublishMode":"host"}]}`
+		why        = `it publishes host port 53/udp, which two tasks of a node cannot hold: tasks are stopped first`
+		alone      = `with swarmctl.self-stop no task runs twice: tasks are stopped first`
+	)
+	for _, tt := range []struct {
+		spec string
+		want []string
+	}{
+		{`{}`, nil},
+		{`{` + startFirst + `}`, nil},
+		{`{` + host + `}`, nil},
+		{`{` + host + `,` + startFirst + `}`, []string{"update order start-first does not hold for service web: " + why, "rollback order start-first does not hold for service web: " + why}},
+		{`{` + host + `,"UpdateConfig":{"Order":"stop-first"},"RollbackConfig":{"Order":"start-first"}}`, []string{"rollback order start-first does not hold for service web: " + why}},
+		{`{"Labels":{"swarmctl.self-stop":"10s"},"UpdateConfig":{"Order":"start-first"}}`, []string{"update order start-first does not hold for service web: " + alone}},
+		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.rebalance":"1m"}}`, []string{"label swarmctl.rebalance of service web: with swarmctl.self-stop a task is stopped before it starts elsewhere"}},
+	} {
+		spec := &api.ServiceSpec{}
+		spec.Name = "web"
+		if err := json.Unmarshal([]byte(tt.spec), spec); err != nil {
+			t.Fatal(err)
+		}
+		servicespec.Normalise(spec)
+		if got := servicespec.Warnings(spec); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\n got %q\nwant %q", tt.spec, got, tt.want)
+		}
+	}
+}
