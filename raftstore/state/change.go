@@ -59,7 +59,7 @@ func RolledBack(v *View, old *api.Service, now time.Time) (*api.Service, error) 
 	if old.IsJob() {
 		return &next, nil // it begins anew, so nothing is rolled back step by step
 	}
-	if next.Canary = nil; len(old.Hidden) > 0 {
+	if next.Canary = nil; old.Canary.Stands() && old.Canary.BlueGreen {
 		next.Hidden = []uint64{old.SpecVersion} // until its last task has ended
 	}
 	next.UpdateStatus = &swarm.UpdateStatus{

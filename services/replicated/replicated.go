@@ -72,11 +72,12 @@ func repair(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, seen s
 	case len(good) > 0:
 		dropTwins(c, good)
 		for _, t := range ended {
-			if slices.ContainsFunc(good, func(g *api.Task) bool { return g.SpecVersion == t.SpecVersion || t.SpecVersion != s.SpecVersion }) {
+			if slices.ContainsFunc(good, func(g *api.Task) bool { return g.SpecVersion == t.SpecVersion || !slot.Keeps(s, t.SpecVersion) }) {
 				c.Shut(t, api.TaskShutdown)
 				continue
 			}
-			// The new task of an update that starts it beside the old one.
+			// The new task of an update that starts it beside the old one, or
+			// either of one that keeps both.
 			restart.Successor(c, s, t, seen, now)
 		}
 	case len(lost) > 0:
