@@ -20,7 +20,7 @@ func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
 	next, open, same := *old, unfinished(v, old), SameTask(&old.Spec, &spec)
 	next.Spec = spec
 	switch {
-	case same && (open || underWay(old)):
+	case same && (open || underWay(old) || old.Canary.Stands()):
 		next.PreviousSpec = carried(old.PreviousSpec, &old.Spec, &spec)
 	case open && old.PreviousSpec != nil && SameTask(old.PreviousSpec, &spec):
 		next.PreviousSpec, next.PreviousRegistryAuth = nil, "" // a rollback in other words

@@ -26,7 +26,7 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 		u.out = slot.Changes{}
 		u.retireOld()
 		return u.out
-	case u.current() && !UnderWay(s) && s.Canary == nil:
+	case u.current() && !UnderWay(s) && s.Canary == nil && len(s.Hidden) == 0:
 		return slot.Changes{}
 	case !UnderWay(s):
 		u.begin()
@@ -92,6 +92,7 @@ type update struct {
 	busy    int                 // slots under way: their new task is not settled yet
 	open    int                 // of these, those that the update is not done without
 	apart   int                 // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
+	silent  []*api.Task         // in such slots, get no connections and will get none
 	failed  []*api.Task         // new tasks that ended while they were watched
 	wait    time.Time           // until when the last new task is watched
 	stalled []stall             // new tasks that do not run yet
@@ -136,7 +137,8 @@ func (u *update) away(slots []slot.Slot) map[slot.Key]bool {
 }
 
 // passOver counts in a slot that is away. Where its new task runs already, it
-// takes over all the same.
+// takes over all the same; and what gets no connections goes before the update
+// is done with it, or it would get them then.
 func (u *update) passOver(sl slot.Slot) {
 	u.watch(sl)
 	now, before := u.sort(sl)
@@ -146,6 +148,11 @@ func (u *update) passOver(sl slot.Slot) {
 		u.overlap = append(u.overlap, sl)
 	default:
 		u.apart++
+		for _, t := range before {
+			if u.service.Hides(t.SpecVersion) && !slot.Both(u.service) {
+				u.silent = append(u.silent, t)
+			}
+		}
 	}
 }
 
@@ -341,6 +348,9 @@ func (u *update) failure() string {
 
 // retireOld stops the old tasks of slots whose new one runs.
 func (u *update) retireOld() {
+	for _, t := range u.silent {
+		u.out.Shut(t, api.TaskShutdown)
+	}
 	for _, sl := range u.overlap {
 		now, before := u.sort(sl)
 		if !slices.ContainsFunc(now, running) {
