@@ -20,7 +20,7 @@ func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
 	next, open, same := *old, unfinished(v, old), SameTask(&old.Spec, &spec)
 	next.Spec = spec
 	switch {
-	case same && (open || underWay(old)):
+	case same && (open || underWay(old) || old.Canary.Stands()):
 		next.PreviousSpec = carried(old.PreviousSpec, &old.Spec, &spec)
 	case open && old.PreviousSpec != nil && SameTask(old.PreviousSpec, &spec):
 		next.PreviousSpec, next.PreviousRegistryAuth = nil, "" // a rollback in other words
@@ -59,7 +59,7 @@ func RolledBack(v *View, old *api.Service, now time.Time) (*api.Service, error) 
 	if old.IsJob() {
 		return &next, nil // it begins anew, so nothing is rolled back step by step
 	}
-	if next.Canary = nil; len(old.Hidden) > 0 {
+	if next.Canary = nil; old.Canary.Stands() && old.Canary.BlueGreen {
 		next.Hidden = []uint64{old.SpecVersion} // until its last task has ended
 	}
 	next.UpdateStatus = &swarm.UpdateStatus{

@@ -127,7 +127,10 @@ func TestBlueGreenHidesOneSide(t *testing.T) {
 	if got := promote(t, s, 5); got.Canary.Phase != api.CanarySwitched || !got.Hides(1) || got.Hides(2) {
 		t.Errorf("promoted once: %+v, hidden %v", got.Canary, got.Hidden)
 	}
-	if got := promote(t, s, 6); got.Canary.Stands() || !got.Hides(1) || got.UpdateStatus.State != swarm.UpdateStateUpdating {
+	if got := updated(t, s, 6, scaleTo(8)); got.SpecVersion != 2 || !SameTask(got.PreviousSpec, &s.View().SpecVersion("svc", 1).Spec) {
+		t.Errorf("scaled after the switch: back to %+v", got.PreviousSpec)
+	}
+	if got := promote(t, s, 7); got.Canary.Stands() || !got.Hides(1) || got.UpdateStatus.State != swarm.UpdateStateUpdating {
 		t.Errorf("promoted twice: %+v, hidden %v, %+v", got.Canary, got.Hidden, got.UpdateStatus)
 	}
 	for name, before := range map[string]func(*State){
@@ -135,11 +138,12 @@ func TestBlueGreenHidesOneSide(t *testing.T) {
 	} {
 		s := held(t)
 		before(s)
+		updated(t, s, 5, scaleTo(3))
 		next, err := RolledBack(s.View(), s.View().Service("svc"), t0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		mustApply(t, s, 5, Op{PutService: next})
+		mustApply(t, s, 6, Op{PutService: next})
 		if got := s.View().Service("svc"); got.SpecVersion != 1 || got.Canary != nil || !got.Hides(2) || got.Hides(1) || got.PreviousSpec != nil {
 			t.Errorf("%s, rolled back: version %d, %+v, hidden %v", name, got.SpecVersion, got.Canary, got.Hidden)
 		}

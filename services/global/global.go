@@ -2,6 +2,7 @@ package global
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -97,6 +98,10 @@ func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot,
 	case p == Tolerated: // what ended there is looked at when the node is back
 	case len(live) > 0:
 		for _, t := range ended {
+			if slot.Keeps(s, t.SpecVersion) && !slices.ContainsFunc(live, func(l *api.Task) bool { return l.SpecVersion == t.SpecVersion }) {
+				restart.Successor(c, s, t, seen, now) // the new task beside the old one, or either of a blue-green update
+				continue
+			}
 			c.Shut(t, api.TaskShutdown)
 		}
 	case len(ended) > 0:

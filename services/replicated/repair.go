@@ -185,7 +185,7 @@ func (c *chain) follow() {
 // new task of an update that starts it first, or one that was to take over.
 func (c *chain) followBeside(t *api.Task) {
 	from := c.replaced(t)
-	needed := t.SpecVersion == c.service.SpecVersion
+	needed := slot.Keeps(c.service, t.SpecVersion)
 	if from != nil && from.SpecVersion == t.SpecVersion {
 		needed = c.moving(from)
 	}

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -25,12 +26,10 @@ type stall struct {
 
 // expect notes the new task of a slot that is under way and does not run yet.
 func (u *update) expect(sl slot.Slot, now []*api.Task) {
-	s := stall{task: now[len(now)-1]}
-	for _, t := range now {
-		if running(t) {
-			return
-		}
+	if len(now) == 0 || slices.ContainsFunc(now, running) {
+		return
 	}
+	s := stall{task: now[len(now)-1]}
 	for _, t := range sl.Tasks {
 		switch {
 		case t.Wanted() || slot.Down(u.view, t):
@@ -57,7 +56,7 @@ func (u *update) graceOf(t *api.Task) time.Duration {
 // slot that has stopped.
 func (u *update) due(s stall) time.Time {
 	limit := setting.LifecycleOf(u.service.Spec.Labels).ProgressDeadline
-	if limit == 0 || !UnderWay(u.service) {
+	if limit == 0 || !moves(u.service) {
 		return time.Time{}
 	}
 	from := u.last

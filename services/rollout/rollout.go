@@ -26,14 +26,17 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 		u.out = slot.Changes{}
 		u.retireOld()
 		return u.out
-	case u.current() && !UnderWay(s):
+	case u.current() && !UnderWay(s) && s.Canary == nil && len(s.Hidden) == 0:
 		return slot.Changes{}
 	case !UnderWay(s):
 		u.begin()
 	}
 	u.retireOld()
 	u.replace()
-	if u.current() && u.settled() {
+	switch {
+	case s.Canary.Stands():
+		u.hold()
+	case u.current() && u.settled():
 		u.complete()
 	}
 	return u.out
@@ -52,6 +55,8 @@ func Fails(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now
 	u.out = slot.Changes{}
 	switch {
 	case why == "":
+	case waits(s) && u.cfg.FailureAction != swarm.UpdateFailureActionRollback:
+		// Nothing is under way that could be stopped; hold says it.
 	case u.cfg.FailureAction == swarm.UpdateFailureActionRollback && !rollingBack(s) && s.PreviousSpec != nil:
 		u.rollBack(why)
 	default:
@@ -78,21 +83,30 @@ type update struct {
 	cfg     swarm.UpdateConfig
 	out     slot.Changes
 
-	total   int         // slots that the update can get at
-	old     []slot.Slot // run or finished an earlier spec, nothing newer in them
-	overlap []slot.Slot // have tasks of both
-	busy    int         // slots under way: their new task is not settled yet
-	apart   int         // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
-	failed  []*api.Task // new tasks that ended while they were watched
-	wait    time.Time   // until when the last new task is watched
-	stalled []stall     // new tasks that do not run yet
-	last    time.Time   // the last progress: a new task came to run, or the update was seen to begin
+	aims    map[slot.Key]uint64 // the spec version that a slot is to run; nil: the service's
+	total   int                 // slots that the update can get at
+	share   int                 // of them those that are to run the service's version
+	old     []slot.Slot         // run or finished another version than they are to run, and have nothing else
+	overlap []slot.Slot         // have tasks of both
+	single  []slot.Slot         // of a blue-green update: lack their old task
+	busy    int                 // slots under way: their new task is not settled yet
+	open    int                 // of these, those that the update is not done without
+	apart   int                 // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
+	silent  []*api.Task         // in such slots, get no connections and will get none
+	failed  []*api.Task         // new tasks that ended while they were watched
+	wait    time.Time           // until when the last new task is watched
+	stalled []stall             // new tasks that do not run yet
+	last    time.Time           // the last progress: a new task came to run, or the update, or its phase, was seen to begin
 }
 
 // look counts in what is there.
 func look(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) *update {
 	u := &update{view: v, service: s, seen: seen, now: now, cfg: settings(s), last: seen.Update(s, now)}
+	if at := seen.Updates[s.ID].PhaseSince; at.After(u.last) {
+		u.last = at
+	}
 	away := u.away(slots)
+	u.aim(slots, away)
 	for _, sl := range slots {
 		if away[sl.Key] {
 			u.passOver(sl)
@@ -123,7 +137,8 @@ func (u *update) away(slots []slot.Slot) map[slot.Key]bool {
 }
 
 // passOver counts in a slot that is away. Where its new task runs already, it
-// takes over all the same.
+// takes over all the same; and what gets no connections goes before the update
+// is done with it, or it would get them then.
 func (u *update) passOver(sl slot.Slot) {
 	u.watch(sl)
 	now, before := u.sort(sl)
@@ -133,15 +148,31 @@ func (u *update) passOver(sl slot.Slot) {
 		u.overlap = append(u.overlap, sl)
 	default:
 		u.apart++
+		for _, t := range before {
+			if u.service.Hides(t.SpecVersion) && !slot.Both(u.service) {
+				u.silent = append(u.silent, t)
+			}
+		}
 	}
+}
+
+// aimOf is the spec version that a slot is to run. Of a blue-green update every
+// slot runs two: this is the older one.
+func (u *update) aimOf(sl slot.Slot) uint64 {
+	if version, ok := u.aims[sl.Key]; ok {
+		return version
+	}
+	return u.service.SpecVersion
 }
 
 // sort parts the live tasks of a slot into those that it should have and others.
 func (u *update) sort(sl slot.Slot) (now, before []*api.Task) {
+	aim := u.aimOf(sl)
 	for _, t := range sl.Live() {
-		if t.SpecVersion == u.service.SpecVersion {
+		switch {
+		case t.SpecVersion == aim:
 			now = append(now, t)
-		} else {
+		case !slot.Both(u.service) || t.SpecVersion != u.service.SpecVersion:
 			before = append(before, t)
 		}
 	}
@@ -150,31 +181,49 @@ func (u *update) sort(sl slot.Slot) (now, before []*api.Task) {
 
 // classify counts one slot in.
 func (u *update) classify(sl slot.Slot) {
-	now, before := u.sort(sl)
-	finished := restart.Finished(u.view, sl)
-	ended := slices.ContainsFunc(sl.Tasks, slot.EndedByItself)
-	if len(now)+len(before) == 0 && finished == nil && !ended {
-		return // a slot of the past
+	if !there(u.view, sl) {
+		return
 	}
 	u.total++
 	failing := u.watch(sl)
+	if slot.Both(u.service) {
+		u.pair(sl, failing)
+		return
+	}
+	now, before := u.sort(sl)
+	aim, finished := u.aimOf(sl), restart.Finished(u.view, sl)
+	if aim == u.service.SpecVersion {
+		u.share++
+	}
 	switch {
-	case len(now)+len(before) == 0 && finished == nil: // its restart is waited for, as if it ran
-		if !failing || u.cfg.FailureAction != swarm.UpdateFailureActionContinue {
-			u.busy++
-		}
-	case len(now) == 0 && (len(before) > 0 || finished.SpecVersion != u.service.SpecVersion):
-		u.old = append(u.old, sl)
 	case len(now) > 0 && len(before) > 0:
 		u.overlap = append(u.overlap, sl)
-		u.busy++
-		u.expect(sl, now)
+		u.underWay(sl, now)
+	case len(before) > 0 || finished != nil && finished.SpecVersion != aim:
+		u.old = append(u.old, sl)
 	case failing && u.cfg.FailureAction == swarm.UpdateFailureActionContinue:
 		// Restarted as any other task is; the update does not wait for it.
-	case len(now) > 0 && !u.rested(now):
-		u.busy++
-		u.expect(sl, now)
+	case aim != u.service.SpecVersion && !u.goesBack(sl, now):
+		// At home, and restarted as any other task is.
+	case finished == nil && !u.rested(now):
+		u.underWay(sl, now)
 	}
+}
+
+// there reports whether a slot counts: something runs in it or has to, or has
+// ended and wants no successor. What ended and has none yet is waited for as if
+// it ran.
+func there(v *state.View, sl slot.Slot) bool {
+	return len(sl.Live()) > 0 || slices.ContainsFunc(sl.Tasks, slot.EndedByItself) || restart.Finished(v, sl) != nil
+}
+
+// underWay counts in a slot whose task, of those given, is not settled yet.
+func (u *update) underWay(sl slot.Slot, now []*api.Task) {
+	u.busy++
+	if u.aimOf(sl) == u.service.SpecVersion || slot.Both(u.service) {
+		u.open++
+	}
+	u.expect(sl, now)
 }
 
 // watch looks for new tasks of a slot that ended within the monitor's time of
@@ -183,6 +232,7 @@ func (u *update) watch(sl slot.Slot) (failing bool) {
 	if !UnderWay(u.service) {
 		return false
 	}
+	waits := waits(u.service)
 	for _, t := range sl.Tasks {
 		if t.SpecVersion != u.service.SpecVersion || u.predates(t) {
 			continue
@@ -194,6 +244,9 @@ func (u *update) watch(sl slot.Slot) (failing bool) {
 		case u.bad(t):
 			failing = true
 			u.failed = append(u.failed, t)
+		case waits && t.Live() && t.Restarts > 0: // it follows one that history has forgotten
+			failing = true
+			u.failed = append(u.failed, t)
 		case t.Live() && running(t):
 			if end := u.seen.Tasks[t.ID].Running.Add(u.cfg.Monitor); end.After(u.wait) {
 				u.wait = end
@@ -203,7 +256,7 @@ func (u *update) watch(sl slot.Slot) (failing bool) {
 	return failing
 }
 
-// bad reports whether a task ended too early. One that is done with its work,
+// bad reports whether a task ended too early; for a canary that waits it always is. One that is done with its work,
 // where the policy takes that for success, did not.
 func (u *update) bad(t *api.Task) bool {
 	switch t.Status.State {
@@ -215,14 +268,18 @@ func (u *update) bad(t *api.Task) bool {
 	default:
 		return false
 	}
-	return u.seen.Ran(t.ID, u.now) < u.cfg.Monitor
+	return waits(u.service) || u.seen.Ran(t.ID, u.now) < u.cfg.Monitor
 }
 
 // predates reports whether a task was there before the update began: a
-// rollback finds tasks of its spec that failed in an earlier life.
+// rollback finds tasks of its spec that failed in an earlier life. What failed
+// before a canary was promoted did not keep the user from it.
 func (u *update) predates(t *api.Task) bool {
-	began := u.service.UpdateStatus.StartedAt
-	return began != nil && t.Meta.CreatedAt.Before(*began)
+	s := u.service
+	if c := s.Canary; c != nil && !c.Stands() && t.Meta.CreatedAt.Before(c.Since) {
+		return true
+	}
+	return s.UpdateStatus != nil && s.UpdateStatus.StartedAt != nil && t.Meta.CreatedAt.Before(*s.UpdateStatus.StartedAt)
 }
 
 // rested reports whether a slot's new task runs and has done so for the
@@ -255,7 +312,7 @@ func (u *update) current() bool { return len(u.old)+len(u.overlap) == 0 }
 
 // settled reports whether every new task has been watched for long enough.
 func (u *update) settled() bool {
-	if u.busy > 0 {
+	if u.open > 0 {
 		return false
 	}
 	if u.wait.After(u.now) {
@@ -265,13 +322,21 @@ func (u *update) settled() bool {
 	return true
 }
 
+// promises is how many slots a failure is measured by.
+func (u *update) promises() int {
+	if u.service.Canary.Stands() {
+		return u.share
+	}
+	return u.total
+}
+
 // failure says what the update fails by: the task that ended and is one too
 // many, or the one that it has waited for too long. Empty: it does not fail.
 func (u *update) failure() string {
 	slots := map[slot.Key]bool{}
 	for _, t := range u.failed {
 		slots[slot.KeyOf(t)] = true
-		if u.cfg.FailureAction != swarm.UpdateFailureActionContinue && float32(len(slots)) > u.cfg.MaxFailureRatio*float32(u.total) {
+		if u.cfg.FailureAction != swarm.UpdateFailureActionContinue && float32(len(slots)) > u.cfg.MaxFailureRatio*float32(u.promises()) {
 			return " due to failure or early termination of task " + string(t.ID)
 		}
 	}
@@ -283,6 +348,9 @@ func (u *update) failure() string {
 
 // retireOld stops the old tasks of slots whose new one runs.
 func (u *update) retireOld() {
+	for _, t := range u.silent {
+		u.out.Shut(t, api.TaskShutdown)
+	}
 	for _, sl := range u.overlap {
 		now, before := u.sort(sl)
 		if !slices.ContainsFunc(now, running) {
@@ -298,6 +366,9 @@ func (u *update) retireOld() {
 // those that serve nobody, they cost nothing; then what an update left behind
 // that was not finished; the last are those that run what was good before.
 func (u *update) replace() {
+	for _, sl := range u.single {
+		u.add(sl, u.service.PreviousSpecVersion)
+	}
 	slices.SortStableFunc(u.old, func(a, b slot.Slot) int { return cmp.Compare(u.worth(a), u.worth(b)) })
 	for _, sl := range u.old {
 		if u.cfg.Parallelism > 0 && u.busy >= int(u.cfg.Parallelism) || u.out.Full() {
@@ -330,6 +401,10 @@ func serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), running) 
 // replaceSlot gives a slot its new task. Stop-first: the new one gets ready
 // while the old one stops, and runs when that has ended (see restart.Due).
 func (u *update) replaceSlot(sl slot.Slot) {
+	if slot.Both(u.service) {
+		u.add(sl, u.service.SpecVersion)
+		return
+	}
 	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && serves(sl)
 	desired := api.TaskRunning
 	if stopping, _ := sl.Stopping(u.view, u.seen, u.now); stopping && !beside {
@@ -344,5 +419,5 @@ func (u *update) replaceSlot(sl slot.Slot) {
 			desired = api.TaskReady
 		}
 	}
-	u.out.Create = append(u.out.Create, sl.Task(u.service, u.service.SpecVersion, desired))
+	u.out.Create = append(u.out.Create, sl.Task(u.service, u.aimOf(sl), desired))
 }

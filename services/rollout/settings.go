@@ -62,15 +62,24 @@ func rollingBack(s *api.Service) bool {
 	return s.UpdateStatus != nil && s.UpdateStatus.State == swarm.UpdateStateRollbackStarted
 }
 
-// UnderWay reports whether the service says that it is being updated, or
-// rolled back.
-func UnderWay(s *api.Service) bool {
+// UnderWay reports whether the service says that it is being updated, or rolled
+// back, or has a canary that waits: how its tasks fare matters to the rollout.
+func UnderWay(s *api.Service) bool { return moves(s) || waits(s) }
+
+// moves reports whether tasks are being replaced until it is done.
+func moves(s *api.Service) bool {
 	return s.UpdateStatus != nil && (s.UpdateStatus.State == swarm.UpdateStateUpdating || rollingBack(s))
 }
 
+// waits reports whether the service has a canary that is in its place.
+func waits(s *api.Service) bool {
+	return s.Canary.Stands() && s.Canary.Phase != api.CanaryPlacing
+}
+
 // stopped reports whether the update waits for the user: the API clears the
-// status with the next change of the spec.
+// status with the next change of the spec. A canary that waits says the same
+// of itself, and is kept as it is.
 func stopped(s *api.Service) bool {
-	return s.UpdateStatus != nil &&
+	return s.UpdateStatus != nil && !waits(s) &&
 		(s.UpdateStatus.State == swarm.UpdateStatePaused || s.UpdateStatus.State == swarm.UpdateStateRollbackPaused)
 }

@@ -44,6 +44,9 @@ func (u *update) pause(why string) {
 func (u *update) rollBack(why string) {
 	u.report(swarm.UpdateStateRollbackStarted, "update rolled back"+why, u.now)
 	u.out.Update.RollBackFrom = u.service.SpecVersion
+	if u.service.Canary != nil {
+		u.out.Update.Canary = u.canary("", u.hiddenAfterRollback()...)
+	}
 }
 
 func (u *update) complete() {
@@ -58,6 +61,9 @@ func (u *update) complete() {
 		message += fmt.Sprintf("; %d nodes are down or paused and get this version when they are back", u.apart)
 	}
 	u.end(s, message, &u.now)
+	if u.service.Canary != nil || len(u.service.Hidden) > 0 {
+		u.out.Update.Canary = u.canary("")
+	}
 }
 
 func (u *update) end(s swarm.UpdateState, message string, completed *time.Time) {

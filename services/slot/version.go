@@ -23,3 +23,13 @@ func SpecOf(s *api.Service, t *api.Task) *api.ServiceSpec {
 	}
 	return &s.Spec
 }
+
+// Both reports whether every slot of the service runs both its spec and its
+// previous one: it has a blue-green update that is not confirmed.
+func Both(s *api.Service) bool { return s.Canary.Stands() && s.Canary.BlueGreen }
+
+// Keeps reports whether a slot that has a live task of another version goes on
+// having one of this.
+func Keeps(s *api.Service, version uint64) bool {
+	return version == s.SpecVersion || Both(s) && version == s.PreviousSpecVersion
+}
