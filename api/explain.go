@@ -32,12 +32,15 @@ type Explanation struct {
 type NodeReason struct {
 	Node     NodeID
 	Hostname string
-	Reasons  []Reason
+	// Load is nil where the node has not said how busy it is.
+	Load    *NodeLoad `json:",omitempty"`
+	Reasons []Reason
 }
 
 // Reason is one rule that a node breaks, with what it would take.
 type Reason struct {
-	// Rule is availability, engine, constraints, platform, plugins, resources, ports or replicas.
+	// Rule is availability, engine, constraints, platform, plugins, affinity,
+	// resources, ports, replicas, balance or addresses.
 	Rule string
 	Text string
 }

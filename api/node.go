@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -69,6 +70,9 @@ type NodeLoad struct {
 	CPU    uint8 // percent of all cores in use, over the last minute
 	Memory uint8 // percent of the memory that cannot be had any more
 }
+
+// String returns "cpu 40 %, memory 20 %".
+func (l *NodeLoad) String() string { return fmt.Sprintf("cpu %d %%, memory %d %%", l.CPU, l.Memory) }
 
 // IsManager reports whether the node is a member of the Raft group.
 func (n *Node) IsManager() bool { return n.ManagerAddr != "" }

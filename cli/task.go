@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -68,9 +69,20 @@ func printExplanation(w io.Writer, x api.Explanation, now time.Time) error {
 		return nil
 	}
 	tabs := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
-	fmt.Fprintln(tabs, "\nNODE\tREASON")
+	if !slices.ContainsFunc(x.Nodes, func(n api.NodeReason) bool { return n.Load != nil }) {
+		fmt.Fprintln(tabs, "\nNODE\tREASON")
+		for _, n := range x.Nodes {
+			fmt.Fprintf(tabs, "%s\t%s\n", n.Hostname, n.Text())
+		}
+		return tabs.Flush()
+	}
+	fmt.Fprintln(tabs, "\nNODE\tIN USE\tREASON")
 	for _, n := range x.Nodes {
-		fmt.Fprintf(tabs, "%s\t%s\n", n.Hostname, n.Text())
+		used := "unknown"
+		if n.Load != nil {
+			used = n.Load.String()
+		}
+		fmt.Fprintf(tabs, "%s\t%s\t%s\n", n.Hostname, used, n.Text())
 	}
 	return tabs.Flush()
 }

@@ -32,7 +32,7 @@ func Explain(v *state.View, t *api.Task) []api.NodeReason {
 	var list []api.NodeReason
 	for n := range v.Nodes() {
 		if t.NodeID == "" || t.NodeID == n.ID {
-			list = append(list, api.NodeReason{Node: n.ID, Hostname: n.Hostname(), Reasons: x.reasons(n)})
+			list = append(list, api.NodeReason{Node: n.ID, Hostname: n.Hostname(), Load: n.Load, Reasons: x.reasons(n)})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b api.NodeReason) int { return cmp.Compare(a.Hostname, b.Hostname) })

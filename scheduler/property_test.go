@@ -337,6 +337,28 @@ func TestSpreadIsEven(t *testing.T) {
 	})
 }
 
+// TestCapacityIsProportional checks that nodes get shares of a service in
+// proportion to their size, give or take one task, where nothing else is on them.
+func TestCapacityIsProportional(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		sizes := rapid.SliceOfN(rapid.IntRange(1, 8), 1, 6).Draw(r, "sizes")
+		all := 0
+		for i, size := range sizes {
+			w.do(fmt.Sprintf("node n%d cpu=%d mem=%dGiB", i, 4*size, 16*size))
+			all += size
+		}
+		rounds := rapid.IntRange(1, 5).Draw(r, "rounds")
+		w.do("service web strategy=capacity "+rapid.SampledFrom([]string{"", "cpu=0.1", "mem=100MiB"}).Draw(r, "needs"), fmt.Sprintf("tasks web 1-%d", rounds*all))
+		w.carryOut(w.cluster.Plan(w.now, math.MaxInt))
+		for i, size := range sizes {
+			if got := len(slices.Collect(w.state.View().NodeTasks(api.NodeID(fmt.Sprintf("n%d", i))))); got < rounds*size-1 || got > rounds*size+1 {
+				r.Fatalf("of %d tasks node n%d of size %d of %d has %d", rounds*all, i, size, all, got)
+			}
+		}
+	})
+}
+
 // TestPoolChangesNothing checks that groups that share a pool get the same
 // nodes as they do from a look at every node.
 func TestPoolChangesNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"reflect"
 	"strconv"
 	"time"
 
@@ -18,7 +19,9 @@ const taskEventType events.Type = "task"
 func messagesOf(e *state.Event, now time.Time) []events.Message {
 	var out []events.Message
 	for _, p := range e.Nodes {
-		out = append(out, message(events.NodeEventType, p, now, nodeAttributes))
+		if !isLoadAlone(p) {
+			out = append(out, message(events.NodeEventType, p, now, nodeAttributes))
+		}
 	}
 	for _, p := range e.Services {
 		out = append(out, message(events.ServiceEventType, p, now, serviceAttributes))
@@ -38,6 +41,17 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 		out = append(out, message(events.NetworkEventType, p, now, networkAttributes))
 	}
 	return out
+}
+
+// isLoadAlone reports whether all that has changed of a node is how busy it is:
+// that is news every few seconds, and nobody's but the scheduler's.
+func isLoadAlone(p state.Pair[api.Node]) bool {
+	if p.Before == nil || p.After == nil || p.Before.Load == p.After.Load {
+		return false
+	}
+	before := *p.Before
+	before.Load, before.Meta = p.After.Load, p.After.Meta
+	return reflect.DeepEqual(&before, p.After)
 }
 
 // isTaskEvent reports whether more of a task than its details has changed.
