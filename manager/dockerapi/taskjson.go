@@ -43,7 +43,7 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 		s.spec = r.view.SpecOf(t)
 	}
 	row := projectTaskOf(s.spec, t)
-	row.Status.Err = cmp.Or(row.Status.Err, r.ports.of(t))
+	row.Status.Err = cmp.Or(row.Status.Err, selfStopNote(r.view, t), r.ports.of(t))
 	if !known {
 		var err error
 		if s.json, err = json.Marshal(row.Spec); err != nil {
