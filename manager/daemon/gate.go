@@ -59,7 +59,9 @@ func (g *gate) openDaemon(ctx context.Context, id nodeID) (net.Conn, error) {
 }
 
 // leaderlessPatience is how long nodes stay with a manager that has lost its
-// leader: an election is over by then and nobody has had to move.
+// leader: an election is over by then and nobody has had to move. Longer also has
+// nodes that are cut off with it believe for longer that they are not: tasks that
+// stop themselves are waited for by it (services/slot/selfstop.go).
 const leaderlessPatience = 3 * time.Second
 
 // dispatch opens the gate when there is a leader and shuts it when there has

@@ -220,7 +220,7 @@ func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 func projectTask(view *state.View, t *api.Task) swarm.Task {
 	out := projectTaskOf(view.SpecOf(t), t)
 	out.NetworksAttachments = projectAttachments(view, t.Networks)
-	out.Status.Err = cmp.Or(out.Status.Err, newPortTroubles(view).of(t), noteOf(t, canaryNote(view, t)))
+	out.Status.Err = cmp.Or(out.Status.Err, selfStopNote(view, t), newPortTroubles(view).of(t), noteOf(t, canaryNote(view, t)))
 	return out
 }
 

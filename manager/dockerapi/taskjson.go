@@ -44,7 +44,7 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 		s.spec, s.note = r.view.SpecOf(t), canaryNote(r.view, t)
 	}
 	row := projectTaskOf(s.spec, t)
-	row.Status.Err = cmp.Or(row.Status.Err, r.ports.of(t), noteOf(t, s.note))
+	row.Status.Err = cmp.Or(row.Status.Err, selfStopNote(r.view, t), r.ports.of(t), noteOf(t, s.note))
 	if !known {
 		var err error
 		if s.json, err = json.Marshal(row.Spec); err != nil {

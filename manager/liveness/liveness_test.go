@@ -72,7 +72,7 @@ func TestStories(t *testing.T) {
 		"a host loses power while its daemon is gone": {
 			{lost: "w1", heard: "m1 alive, m2 alive, w1 dead refuses", want: "w1 unknown gone"},
 			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead", want: "w1 down gone"}, // or its cable
-			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead refuses"}, // it boots
+			{after: 10 * time.Second, heard: "m1 alive, m2 alive, w1 dead refuses"},               // it boots
 			{after: 10 * time.Second, heard: all},
 			{lost: "-", want: "w1 ready"},
 		},
