@@ -27,14 +27,6 @@ func strategyFlag() *opt {
 	return &opt{name: "strategy", kind: strategyKind, usage: `How tasks are shared out: spread|binpack|capacity ("" for spread)`}
 }
 
-var strategyKind = kind{"string", false, parser(func(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	_, err := setting.ParseStrategy(s)
-	return s, err
-})}
-
 // clusterFlags are the cluster's settings, which init gives and update changes.
 func clusterFlags(autolock string) []*opt {
 	return []*opt{

@@ -105,7 +105,7 @@ func (u *update) lane(sl slot.Slot, version uint64) slot.Slot {
 // add starts a task of a version beside what the slot has.
 func (u *update) add(sl slot.Slot, version uint64) {
 	desired := api.TaskRunning
-	if u.lane(sl, version).Stopping(u.view) {
+	if stopping, _ := u.lane(sl, version).Stopping(u.view, u.seen, u.now); stopping {
 		desired = api.TaskReady
 	}
 	u.out.Create = append(u.out.Create, sl.Task(u.service, version, desired))
