@@ -36,7 +36,11 @@ func TestLaws(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) { holdLaws(t, w, startFirst) },
 			"step": func(t *rapid.T) {
+				before := w.View().Service("web").UpdateStatus
 				w.step()
+				if w.View().Service("web").UpdateStatus != before {
+					w.step() // that an update has failed is a step of its own, before any other
+				}
 				if n := liveSlots(w); n > want {
 					t.Fatalf("%d slots live, %d wanted:\n%v", n, want, w.ps("web"))
 				}

@@ -97,6 +97,9 @@ func (w *trial) holdSlots(t *rapid.T) {
 	for _, sl := range slot.Group(w.View(), "web") {
 		versions := map[uint64]int{}
 		for _, task := range sl.Live() {
+			if task.Replaces != "" && slices.ContainsFunc(sl.Live(), func(o *api.Task) bool { return o.ID == task.Replaces }) {
+				continue // it takes over from one that its node has taken along, or that has to leave
+			}
 			if versions[task.SpecVersion]++; versions[task.SpecVersion] > 1 && task.Replaces == "" {
 				t.Fatalf("slot %v has two live tasks of version %d:\n%s", sl.Key, task.SpecVersion, w.told())
 			}
@@ -189,9 +192,11 @@ func (w *trial) fresh() (n int) {
 	return n
 }
 
+// live is how many tasks there are to be at the moment, without those that have
+// gone down with their nodes: they are replaced at once, however many.
 func (w *trial) live() (n int) {
 	for t := range w.View().ServiceTasks("web") {
-		if t.Live() && w.reaches(t.NodeID) {
+		if t.Live() && w.reaches(t.NodeID) && !slot.Down(w.View(), t) {
 			n++
 		}
 	}

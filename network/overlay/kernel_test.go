@@ -181,6 +181,20 @@ func TestWhatOthersHaveChangedIsPutBackAndHeardOf(t *testing.T) {
 	}()
 	bridge := func() netlink.Link { return link(t, h.h, BridgeName(nid)) }
 	vxlan := func() netlink.Link { return link(t, h.h, VXLANName(nid)) }
+	for listens, tries := false, 0; !listens; tries++ { // it says nothing of when it begins
+		check(t, h.h.LinkSetMTU(vxlan(), 1200+tries%2))
+		select {
+		case <-heard:
+			listens = true
+		case err := <-done:
+			t.Fatal(err)
+		case <-time.After(20 * time.Millisecond):
+			if tries > 250 {
+				t.Fatal("nothing is heard")
+			}
+		}
+	}
+	check(t, h.Restore())
 	for _, c := range []struct {
 		story  string
 		meddle func() error

@@ -190,7 +190,7 @@ func (c *chain) followBeside(t *api.Task) {
 		needed = c.moving(from)
 	}
 	if !needed || slices.ContainsFunc(c.good, func(g *api.Task) bool {
-		return g.SpecVersion == t.SpecVersion && c.replaced(g) == from && g != from
+		return g.Replaces == t.ID || g.SpecVersion == t.SpecVersion && c.replaced(g) == from && g != from
 	}) {
 		c.out.Shut(t, api.TaskShutdown)
 		return

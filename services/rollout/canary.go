@@ -55,7 +55,7 @@ func (u *update) fitness(sl slot.Slot) int {
 		switch {
 		case slices.ContainsFunc(sl.Live(), func(t *api.Task) bool { return !isNew(t) }):
 			return 2
-		case !serves(sl):
+		case !u.serves(sl):
 			return 1
 		}
 		return 0

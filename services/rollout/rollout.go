@@ -353,7 +353,7 @@ func (u *update) retireOld() {
 	}
 	for _, sl := range u.overlap {
 		now, before := u.sort(sl)
-		if !slices.ContainsFunc(now, running) {
+		if !slices.ContainsFunc(now, u.inReach) {
 			continue
 		}
 		for _, t := range before {
@@ -382,7 +382,7 @@ func (u *update) replace() {
 // worth orders slots by how little is lost with what runs in them.
 func (u *update) worth(sl slot.Slot) int {
 	switch {
-	case !serves(sl):
+	case !u.serves(sl):
 		return 0
 	case slices.ContainsFunc(sl.Live(), u.unfinished):
 		return 1
@@ -396,7 +396,10 @@ func (u *update) unfinished(t *api.Task) bool {
 	return t.SpecVersion != u.service.SpecVersion && t.SpecVersion != u.service.PreviousSpecVersion
 }
 
-func serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), running) }
+func (u *update) serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), u.inReach) }
+
+// inReach reports whether a task runs on a node that is not down.
+func (u *update) inReach(t *api.Task) bool { return running(t) && !slot.Down(u.view, t) }
 
 // replaceSlot gives a slot its new task. Stop-first: the new one gets ready
 // while the old one stops, and runs when that has ended (see restart.Due).
@@ -405,13 +408,13 @@ func (u *update) replaceSlot(sl slot.Slot) {
 		u.add(sl, u.service.SpecVersion)
 		return
 	}
-	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && serves(sl)
+	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && u.serves(sl)
 	desired := api.TaskRunning
 	if stopping, _ := sl.Stopping(u.view, u.seen, u.now); stopping && !beside {
 		desired = api.TaskReady
 	}
 	for _, t := range sl.Live() {
-		if beside && running(t) {
+		if beside && u.inReach(t) {
 			continue
 		}
 		u.out.Shut(t, api.TaskShutdown)
