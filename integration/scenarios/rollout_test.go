@@ -40,7 +40,8 @@ func fresh(now, before []cluster.Container) []cluster.Container {
 // replica that an update replaces at a time.
 func TestABadVersionTakesItselfBack(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.checked("web", 10)
+	l.reached(l.Outside(), url(l.Nodes[0].Addr), before)
 	watching, stop := context.WithCancel(l.ctx)
 	defer stop()
 	fewest := make(chan int, 1)
@@ -64,11 +65,7 @@ func TestABadVersionTakesItselfBack(t *testing.T) {
 	if got := l.cli(l.Nodes[0], "service", "inspect", "--format", "{{.UpdateStatus.State}}", "web"); strings.TrimSpace(got) != "rollback_completed" {
 		t.Errorf("the update is %s", got)
 	}
-	for _, c := range after {
-		if body := l.get(c, demoPort); !strings.HasPrefix(body, "hello from ") {
-			t.Errorf("%s answers %q", c.ID[:12], body)
-		}
-	}
+	l.reached(l.Outside(), url(l.Nodes[0].Addr), after)
 }
 
 // A canary gets its share of the requests, and goes on or goes back when told.
