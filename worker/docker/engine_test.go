@@ -150,6 +150,19 @@ func (b *bed) run(r *Request) string {
 	return id
 }
 
+// awaitWord waits until a container has printed something.
+func (b *bed) awaitWord(id string) {
+	b.Helper()
+	logs, err := b.cli.ContainerLogs(b.Context(), id, container.LogsOptions{ShowStderr: true, Follow: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer logs.Close()
+	if _, err := io.ReadFull(logs, make([]byte, 9)); err != nil { // its header has 8
+		b.Fatalf("container %s printed nothing: %v", id, err)
+	}
+}
+
 func (b *bed) inspect(id string) Container {
 	b.Helper()
 	c, err := b.Inspect(b.Context(), id)
@@ -196,6 +209,7 @@ func TestLifeOfAContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	b.awaitWord(id)
 	c := b.inspect(id)
 	if c.State != Running || c.PID == 0 || c.Task != r.Task.ID || c.Health != NoCheck {
 		t.Errorf("%+v does not run", c)

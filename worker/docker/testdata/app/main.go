@@ -18,6 +18,7 @@ func main() {
 	case "wait": // until SIGTERM or SIGINT, then success
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+		println("waits") // a signal that comes sooner ends it with code 2
 		<-c
 	case "exit":
 		n, _ := strconv.Atoi(os.Args[2])
