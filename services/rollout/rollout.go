@@ -144,7 +144,7 @@ func (u *update) passOver(sl slot.Slot) {
 	now, before := u.sort(sl)
 	switch {
 	case len(before) == 0:
-	case slices.ContainsFunc(now, running):
+	case slices.ContainsFunc(now, u.inReach):
 		u.overlap = append(u.overlap, sl)
 	default:
 		u.apart++
