@@ -108,6 +108,7 @@ func serviceUpdate(ctx context.Context, c *call) error {
 	}
 	ref := c.args[0]
 	opts := &swarm.ServiceUpdateOptions{RegistryAuthFrom: swarm.RegistryAuthFromSpec}
+	var unpinned []string
 	err := c.changeService(ctx, ref, opts, func(spec *swarm.ServiceSpec) error {
 		if err := changeSpec(c.flags, spec); err != nil {
 			return err
@@ -123,13 +124,14 @@ func serviceUpdate(ctx context.Context, c *call) error {
 			opts.EncodedRegistryAuth, opts.RegistryAuthFrom = auth, ""
 		}
 		if c.flags.has("image") {
-			warn(c.err, c.pinImage(ctx, &spec.TaskTemplate, auth))
+			unpinned = c.pinImage(ctx, &spec.TaskTemplate, auth)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	warn(c.err, unpinned)
 	fmt.Fprintln(c.out, ref)
 	return c.wait(ctx, ref, c.flags.yes("quiet"))
 }

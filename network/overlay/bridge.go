@@ -115,7 +115,9 @@ func (o *Overlay) take(ctx context.Context, s step) (changed bool, err error) {
 		o.unexpect(s.old.Interface)
 		o.goes(s.network, true)
 		err := o.cfg.Engine.RemoveBridge(ctx, s.old.ID)
-		o.goes(s.network, false)
+		if err != nil {
+			o.goes(s.network, false)
+		}
 		switch {
 		case errors.Is(err, api.ErrConflict):
 			return false, api.Errorf(api.CodeUnavailable, "network %q: its bridge on this host goes once no container is on it: %v", s.old.Name, err)
@@ -124,6 +126,10 @@ func (o *Overlay) take(ctx context.Context, s step) (changed bool, err error) {
 		}
 		o.remember(s.network, nil)
 		changed = true
+		// One that was made again is another to the engine, which leaves it.
+		if err := o.deleteBridge(s.old.Interface); err != nil {
+			return changed, fmt.Errorf("network %q: %w", s.old.Name, err)
+		}
 	}
 	if s.now != nil {
 		if err := o.cfg.Engine.CreateBridge(ctx, s.now); err != nil {
@@ -213,6 +219,7 @@ func (o *Overlay) remember(id api.NetworkID, b *fabric.Bridge) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.replaced[id] = true
+	delete(o.engine.going, id)
 	delete(o.ready, id) // it was the old one that was connected
 	if b == nil {
 		delete(o.engine.known, id)

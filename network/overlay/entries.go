@@ -76,13 +76,17 @@ func (o *Overlay) setStation(i *installed, hw mac, at netip.Addr) error {
 }
 
 // removeStation takes both entries away. The bridge has none any more where
-// the station has been heard from on this host.
+// the station has been heard from on this host, or where it is gone itself.
 func (o *Overlay) removeStation(i *installed, hw mac, at netip.Addr) error {
 	for _, flag := range []int{netlink.NTF_MASTER, netlink.NTF_SELF} {
 		if flag == netlink.NTF_SELF && !at.IsValid() {
 			continue // the bridge alone had it
 		}
-		if err := o.host.NeighDel(station(i, hw, at, flag)); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := o.host.NeighDel(station(i, hw, at, flag))
+		if flag == netlink.NTF_MASTER && errors.Is(err, unix.EOPNOTSUPP) {
+			continue // the device is in no bridge
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}

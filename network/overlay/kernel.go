@@ -95,13 +95,44 @@ func (o *Overlay) bridge(s *segment) (netlink.Link, error) {
 	case !known:
 		return nil, errNoBridge
 	}
+	return o.remake(s, name)
+}
+
+// remake makes a bridge again, unless it was the engine that has removed it
+// since it was last seen. Two bridges with the network's addresses would be
+// left otherwise once the network, or another with its subnet, is back.
+func (o *Overlay) remake(s *segment, name string) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = name, s.mtu
-	if err := o.host.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
+	err := o.host.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	if errors.Is(err, unix.EEXIST) {
+		return o.host.LinkByName(name)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("make bridge %s, which somebody has deleted, again: %w", name, err)
 	}
+	link, err := o.host.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s, just made again: %w", name, err)
+	}
+	// Whoever has the engine remove it looks for what is left after saying so.
+	if known, _ := o.has(s.id); !known {
+		return nil, errors.Join(errNoBridge, o.delete(name, link.Attrs().Index))
+	}
 	o.cfg.Log.Warn("a bridge that somebody has deleted is made again", "network", s.name, "interface", name)
-	return o.host.LinkByName(name)
+	return link, nil
+}
+
+// deleteBridge deletes the bridge of that name, if there is one.
+func (o *Overlay) deleteBridge(name string) error {
+	link, err := o.host.LinkByName(name)
+	if notFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", name, err)
+	}
+	return o.delete(name, link.Attrs().Index)
 }
 
 // settleBridge gives the bridge the hardware address that all other hosts

@@ -334,6 +334,30 @@ func TestABridgeThatIsMadeAnewIsNotReadyBeforeItIsConnected(t *testing.T) {
 	check(t, h.Ready(nid))
 }
 
+// The engine removes a bridge between one look and the next of who connects it.
+func TestABridgeThatTheEngineRemovesIsNotMadeAgain(t *testing.T) {
+	l := newLab(t, 1500)
+	h := l.hosts[0]
+	for round := range 100 {
+		h.agree(l.set, all)
+		connected := make(chan error)
+		go func() {
+			var errs []error
+			for range 5 {
+				errs = append(errs, h.Restore())
+			}
+			connected <- errors.Join(errs...)
+		}()
+		_, err := h.Build(t.Context(), l.set, nil, false)
+		check(t, err)
+		_ = <-connected // that the bridge goes under its hands is reported
+		check(t, h.Apply(l.set, nil))
+		if got := h.interfaces(); !slices.Equal(got, []string{"eth0", "lo"}) {
+			t.Fatalf("round %d: left: %v; it said\n%s", round, got, h.log)
+		}
+	}
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	l := newLab(t, 1500)
 	l.run(l.hosts[1], "10.1.0.2")
