@@ -318,13 +318,14 @@ func (p *play) ready(ctx context.Context, st *step) error {
 	}
 	j.drop = append(j.drop, st.want.MatchString)
 	return again(ctx, func() error {
-		if out, _ := j.printed(); st.want.MatchString(out) {
+		out, errs := j.printed()
+		if st.want.MatchString(out) {
 			return nil
 		}
 		if err := p.must(ctx, st.run, nil); err != nil {
 			return cluster.Final(err)
 		}
-		return errors.New("nothing of it is seen")
+		return fmt.Errorf("nothing of it is seen, but\n%s%s", out, errs)
 	})
 }
 

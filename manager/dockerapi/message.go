@@ -1,7 +1,6 @@
 package dockerapi
 
 import (
-	"reflect"
 	"strconv"
 	"time"
 
@@ -43,15 +42,10 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 	return out
 }
 
-// isLoadAlone reports whether all that has changed of a node is how busy it is:
-// that is news every few seconds, and nobody's but the scheduler's.
+// isLoadAlone reports whether all that has changed of a node is how busy it is,
+// which makes it no new version: that is nobody's news but the scheduler's.
 func isLoadAlone(p state.Pair[api.Node]) bool {
-	if p.Before == nil || p.After == nil || p.Before.Load == p.After.Load {
-		return false
-	}
-	before := *p.Before
-	before.Load, before.Meta = p.After.Load, p.After.Meta
-	return reflect.DeepEqual(&before, p.After)
+	return p.Before != nil && p.After != nil && p.Before.Meta.Version == p.After.Meta.Version
 }
 
 // isTaskEvent reports whether more of a task than its details has changed.

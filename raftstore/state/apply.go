@@ -129,6 +129,9 @@ func (x *tx) putNode(n *api.Node) error {
 	}
 	next := *n
 	next.Meta = x.meta(old != nil, n.Meta)
+	if old != nil {
+		next.Load = old.Load // no version speaks of it
+	}
 	x.putNodeRow(old, &next)
 	return nil
 }
@@ -164,7 +167,11 @@ func (x *tx) observeNode(o *ObserveNode) {
 	if o.ManagerAddr != nil {
 		next.ManagerAddr = *o.ManagerAddr
 	}
-	next.Meta = x.meta(true, old.Meta)
+	// How busy a node is changes every few seconds: if that made it a new version,
+	// who reads a node and writes it back would often be told to try again.
+	if *o != (ObserveNode{ID: o.ID, IfSession: o.IfSession, Load: o.Load}) {
+		next.Meta = x.meta(true, old.Meta)
+	}
 	x.putNodeRow(old, &next)
 }
 
