@@ -42,25 +42,14 @@ func TestABadVersionTakesItselfBack(t *testing.T) {
 	l := newLab(t)
 	before := l.checked("web", 10)
 	l.reached(l.Outside(), url(l.Nodes[0].Addr), before)
-	watching, stop := context.WithCancel(l.ctx)
-	defer stop()
-	fewest := make(chan int, 1)
-	go func() {
-		least := len(before)
-		_, _ = l.w.Until(watching, "web", "nothing", func(cs []cluster.Container) bool { // it sees every change
-			least = min(least, len(cs)-len(fresh(cs, before)))
-			return false
-		})
-		fewest <- least
-	}()
+	ends := l.extremes("web", func(cs []cluster.Container) int { return len(cs) - len(fresh(cs, before)) })
 	l.refused(l.Nodes[1], []string{"service", "update", "--quiet", "--args", "serve --exit-after 1ms --exit-code 7", "--update-failure-action", "rollback", "web"}, "web", "rolled back")
 	after := l.count("web", 10)
 	if n := len(fresh(after, before)); n != 1 {
 		t.Errorf("%d of 10 were replaced, and not the first alone", n)
 	}
-	stop()
-	if least := <-fewest; least < 9 {
-		t.Errorf("%d of the old replicas ran at the same time, and not 9", least)
+	if fewest, _ := ends(); fewest < 9 {
+		t.Errorf("%d of the old replicas ran at the same time, and not 9", fewest)
 	}
 	if got := l.cli(l.Nodes[0], "service", "inspect", "--format", "{{.UpdateStatus.State}}", "web"); strings.TrimSpace(got) != "rollback_completed" {
 		t.Errorf("the update is %s", got)
