@@ -28,8 +28,8 @@ var (
 )
 
 const (
-	burst        = time.Second // that one way of asking is measured for at a time
-	bursts       = 6           // of each way, for one figure: what else slows the machine slows both
+	burst        = time.Second     // that one way of asking is measured for at a time
+	bursts       = 6               // of each way, for one figure: what else slows the machine slows both
 	stream       = 3 * time.Second // that a cable or an overlay is filled for
 	burstClients = 16
 	sinkPort     = 9000
