@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -281,6 +283,20 @@ func lastIndex(list []string, s string) int {
 		}
 	}
 	return -1
+}
+
+// What the engine has yet to notice is no fault of the networks.
+func TestAContainerThatHasEndedIsToBeAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t)
+		w.Update(full(1))
+		synctest.Wait()
+		w.failing("overlay attach", fmt.Errorf("container c1: %w", &fs.PathError{Op: "open", Path: "/proc/7/ns/net", Err: fs.ErrNotExist}))
+		err := w.Attach(t.Context(), "c1", 7, nil)
+		if !errors.Is(err, api.ErrUnavailable) || !strings.Contains(err.Error(), "c1 has ended") {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 func TestAContainerThatRunsKeepsItsNetworksWhenAnotherOneCannotBePrepared(t *testing.T) {

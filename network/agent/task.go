@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 
@@ -166,6 +167,14 @@ func (a *Agent) Attach(_ context.Context, id string, pid int, networks []api.Att
 }
 
 func (a *Agent) attach(id string, pid int, networks []api.Attachment) error {
+	err := a.attachTo(id, pid, networks)
+	if errors.Is(err, fs.ErrNotExist) { // the engine has yet to notice, and to say how it ended
+		return api.Errorf(api.CodeUnavailable, "container %s has ended: %v", id, err)
+	}
+	return err
+}
+
+func (a *Agent) attachTo(id string, pid int, networks []api.Attachment) error {
 	p := a.cfg.Parts
 	if p.Overlay != nil {
 		if err := p.Overlay.Attach(id, pid, networks); err != nil {
