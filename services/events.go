@@ -77,9 +77,10 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 }
 
 // takeTask passes over the steps of a task that change nothing for its
-// service: of the ten that a task takes, only its end matters, and during an
-// update or a rebalance that it runs. Of one that takes over from another it matters too, and
-// that there is no place for it.
+// service: of the ten that a task takes, only its end matters, where it is
+// awaited that it runs, and that it is placed where it must not stay. Of one that
+// takes over from another it matters too that it is placed, or that there is no
+// place for it.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	if p.After == nil {
 		delete(l.seen.Tasks, p.Before.ID)
@@ -89,18 +90,35 @@ func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	before, after := p.Before, p.After
 	switch {
 	case before == nil, before.Desired != after.Desired, before.Status.State.Terminal() != after.Status.State.Terminal():
-	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && (after.Replaces != "" || l.working(after.ServiceID)):
+	case before.Status.State < api.TaskRunning && after.Status.State == api.TaskRunning && (after.Replaces != "" || l.awaits(after.ServiceID)):
 	case after.Replaces != "" && (before.NodeID != after.NodeID || before.Status.Err != after.Status.Err):
+	case before.NodeID != after.NodeID && l.late(before, after):
 	default:
 		return
 	}
 	l.dirty[after.ServiceID] = struct{}{}
 }
 
-// working reports whether the service is being updated, or rebalanced.
-func (l *Loop) working(id api.ServiceID) bool {
+// awaits reports whether it matters to the service that a task of it runs: an
+// update goes on then, and one that was paused finishes the slots that it has
+// begun; the next task moves, where one that must not run twice has moved, or for
+// balance; and only what runs is out of balance.
+func (l *Loop) awaits(id api.ServiceID) bool {
 	s := l.view.Service(id)
-	return s != nil && (rollout.UnderWay(s) || s.Rebalance.UnderWay())
+	return s != nil && (rollout.UnderWay(s) || rollout.Stopped(s) || s.Rebalance.UnderWay() ||
+		s.Spec.Labels[setting.LabelRebalance] != "" || s.Spec.Labels[setting.LabelSelfStop] != "")
+}
+
+// late reports whether the node that a task was placed on has changed in the
+// meantime, and is not, or not for long, a place for it: when the node changed,
+// the task was not there yet.
+func (l *Loop) late(before, after *api.Task) bool {
+	n, s := l.view.Node(after.NodeID), l.view.Service(after.ServiceID)
+	if s == nil || n != nil && n.Meta.Version.Index < before.Meta.Version.Index {
+		return false
+	}
+	leave, again := slot.NewMoves(l.view, s, l.seen, l.cfg.Now()).Leaving(after)
+	return leave.Why != "" || !again.IsZero()
 }
 
 // takeNode wakes the services with tasks on a node that may be no place for
@@ -114,15 +132,21 @@ func (l *Loop) takeNode(p state.Pair[api.Node]) {
 		n = p.Before
 		delete(l.seen.Nodes, n.ID)
 	}
-	if !changed(p, func(n *api.Node) any {
+	place := changed(p, func(n *api.Node) any {
 		return []any{n.Status.State, n.Status.Addr, n.Status.DaemonGone, n.Spec, n.Description, n.ManagerAddr != ""}
-	}) {
+	})
+	// A node with a lost session keeps what it has, and gets nothing new.
+	if !place && !changed(p, func(n *api.Node) any { return n.Status.SessionLost }) {
 		return
 	}
 	for s := range l.view.Services() {
-		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil || s.Rebalance.UnderWay() || s.Spec.Labels[setting.LabelRebalance] != "" {
+		everywhere := s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil
+		if place && everywhere || s.Rebalance.UnderWay() || s.Spec.Labels[setting.LabelRebalance] != "" {
 			l.dirty[s.ID] = struct{}{}
 		}
+	}
+	if !place {
+		return
 	}
 	for t := range l.view.NodeTasks(n.ID) {
 		l.dirty[t.ServiceID] = struct{}{}

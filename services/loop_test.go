@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,11 +10,13 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
 // obey is the rest of the cluster, one node that does within 10 ms what its
-// tasks are desired to do, and a second one for those that take over from others. It follows the feed, so a test with it shows that
+// tasks are desired to do, and a second one for those that take over from others,
+// or find the first one drained. It follows the feed, so a test with it shows that
 // the loop misses no event that it should act on.
 func (s *fakeStore) obey(ctx context.Context) {
 	_, cursor := s.Follow()
@@ -39,7 +42,7 @@ func (s *fakeStore) advance(t *api.Task) {
 		to = api.TaskShutdown
 	case t.Status.State < api.TaskAssigned:
 		node := api.NodeID("n1")
-		if t.Replaces != "" {
+		if n := s.View().Node(node); t.Replaces != "" || n.Spec.Availability == swarm.NodeAvailabilityDrain {
 			node = "n2"
 		}
 		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: node}}})
@@ -233,4 +236,187 @@ func TestJobGoesOnByEvents(t *testing.T) {
 		}
 		_ = stop()
 	})
+}
+
+// twoNodes is a cluster of two nodes that obeys until the test ends the part
+// that obeys, with the loop that decides.
+func twoNodes(t *testing.T) (s *fakeStore, idle func(), stop func()) {
+	s = newFakeStore()
+	for _, id := range []api.NodeID{"n1", "n2"} {
+		n := &api.Node{ID: id, Status: api.NodeStatus{State: api.NodeReady}}
+		n.Spec.Availability = swarm.NodeAvailabilityActive
+		s.put(state.Op{PutNode: n})
+	}
+	end := start(t, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	go s.obey(ctx)
+	return s, cancel, func() {
+		cancel()
+		_ = end()
+		time.Sleep(time.Second) // what obeys has timers
+	}
+}
+
+func (s *fakeStore) labelled(id string, replicas uint64, labels map[string]string) {
+	svc := &api.Service{ID: api.ServiceID(id)}
+	svc.Spec.Name, svc.Spec.Labels = id, labels
+	svc.Spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &replicas}
+	s.put(state.Op{PutService: svc})
+}
+
+func (s *fakeStore) editNode(id api.NodeID, change func(*api.Node)) {
+	n := *s.View().Node(id)
+	change(&n)
+	s.put(state.Op{PutNode: &n})
+}
+
+func (s *fakeStore) on(node api.NodeID) (n int) {
+	for t := range s.View().NodeTasks(node) {
+		if t.Live() && t.Status.State == api.TaskRunning {
+			n++
+		}
+	}
+	return n
+}
+
+// TestADrainOfSingletonsGoesOnByEvents: a task that must not run twice leaves
+// when the one before it runs again, and not at the drain's deadline.
+func TestADrainOfSingletonsGoesOnByEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, stop := twoNodes(t)
+		s.labelled("one", 3, map[string]string{setting.LabelSelfStop: "10s"})
+		time.Sleep(time.Second)
+		s.editNode("n1", func(n *api.Node) { n.Spec.Availability = swarm.NodeAvailabilityDrain })
+		time.Sleep(time.Second)
+		if n := s.on("n2"); n != 3 {
+			t.Errorf("%d of 3 have moved", n)
+		}
+		stop()
+	})
+}
+
+// TestAnUpdateThatPausesFinishesWhatItBegan: the new task of a slot comes to run
+// after another one has failed, and takes over.
+func TestAnUpdateThatPausesFinishesWhatItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, idle, stop := twoNodes(t)
+		s.service("web", 2)
+		time.Sleep(time.Second)
+		idle()
+		next := *s.View().Service("web")
+		next.Spec.TaskTemplate.ForceUpdate = 1
+		next.Spec.UpdateConfig = &swarm.UpdateConfig{Parallelism: 2, Order: swarm.UpdateOrderStartFirst}
+		s.put(state.Op{PutService: &next})
+		time.Sleep(time.Second)
+		var fresh []*api.Task
+		for _, task := range s.live("web") {
+			if task.SpecVersion == s.View().Service("web").SpecVersion {
+				fresh = append(fresh, task)
+			}
+		}
+		if len(fresh) != 2 {
+			t.Fatalf("%d new tasks", len(fresh))
+		}
+		s.run(fresh[0].ID)
+		s.fail(fresh[0].ID)
+		time.Sleep(time.Second)
+		if got := s.View().Service("web").UpdateStatus.State; got != swarm.UpdateStatePaused {
+			t.Fatalf("the update is %s", got)
+		}
+		s.run(fresh[1].ID)
+		time.Sleep(2 * time.Second)
+		for task := range s.View().ServiceTasks("web") {
+			if old := task.SpecVersion != fresh[1].SpecVersion; old && task.Slot == fresh[1].Slot && task.Live() {
+				t.Errorf("%s runs on beside the task that takes its place", task.ID)
+			}
+		}
+		stop()
+	})
+}
+
+// run brings a task to run on the second node.
+func (s *fakeStore) run(id api.TaskID) {
+	s.put(state.Op{AssignTasks: []state.Assign{{Task: id, Node: "n2"}}})
+	s.put(state.Op{ReportTasks: []state.Report{{Task: id, Status: api.TaskStatus{State: api.TaskRunning}}}})
+}
+
+// TestARebalanceBeginsByItself: what counts is where the tasks have come to run,
+// and that the other node can be reached when the time has come, or later.
+func TestARebalanceBeginsByItself(t *testing.T) {
+	for name, lost := range map[string]bool{"": false, "while a session is lost": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _, stop := twoNodes(t)
+				s.labelled("web", 4, map[string]string{setting.LabelRebalance: "1m"})
+				time.Sleep(50 * time.Second)
+				if lost {
+					session := func(lost bool) { s.put(state.Op{ObserveNode: &state.ObserveNode{ID: "n2", SessionLost: &lost}}) }
+					session(true)
+					time.Sleep(20 * time.Second)
+					session(false)
+				}
+				time.Sleep(time.Minute)
+				if n := s.on("n2"); n != 2 {
+					t.Errorf("%d of 4 tasks on the second node", n)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// TestATaskThatIsPlacedTooLateMovesOn: a node dies, or is drained, while the
+// scheduler's decision to place a task there is under way.
+func TestATaskThatIsPlacedTooLateMovesOn(t *testing.T) {
+	for name, change := range map[string]func(*api.Node){
+		"down":    func(n *api.Node) { n.Status.State = api.NodeDown },
+		"drained": func(n *api.Node) { n.Spec.Availability = swarm.NodeAvailabilityDrain },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, idle, stop := twoNodes(t)
+				idle()
+				s.service("web", 1)
+				time.Sleep(time.Second)
+				task := s.live("web")[0]
+				s.editNode("n2", change)
+				s.put(state.Op{AssignTasks: []state.Assign{{Task: task.ID, Node: "n2"}}})
+				time.Sleep(time.Second)
+				if now := s.live("web"); len(now) != 1 || now[0].ID == task.ID {
+					t.Errorf("it stays on a node that is %s", name)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// TestAnEntryThatChangesNothingHoldsNobodyUp: what was decided is out of date
+// when it is written, and the service is looked at again.
+func TestAnEntryThatChangesNothingHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		s.service("web", 2)
+		stop := start(t, &overtaken{fakeStore: s})
+		time.Sleep(time.Second)
+		if n := len(s.live("web")); n != 3 {
+			t.Errorf("%d live tasks of 3", n)
+		}
+		_ = stop()
+	})
+}
+
+// overtaken is a store in which the service is removed, and made anew with three
+// replicas, before the first proposal arrives.
+type overtaken struct {
+	*fakeStore
+	once sync.Once
+}
+
+func (o *overtaken) Propose(ctx context.Context, cmd state.Command) (state.Result, error) {
+	o.once.Do(func() {
+		o.put(state.Op{DeleteService: &state.DeleteService{ID: "web"}})
+		o.service("web", 3)
+	})
+	return o.fakeStore.Propose(ctx, cmd)
 }

@@ -39,7 +39,8 @@ func (s *State) Apply(index uint64, commands []Command) []Result {
 	view := &View{txn: s.db.Txn(false), index: index}
 	s.current.Store(view)
 	event.View = view
-	if !event.empty() {
+	stale := func(r Result) bool { return len(r.Stale) > 0 }
+	if !event.empty() || slices.ContainsFunc(results, stale) { // whoever proposed what is stale waits for its index
 		s.feed.publish(event)
 	}
 	return results

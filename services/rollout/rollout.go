@@ -20,7 +20,7 @@ import (
 func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	u := look(v, s, slots, seen, now)
 	switch {
-	case stopped(s):
+	case Stopped(s):
 		// What has begun beside an old task still takes its place: a slot would
 		// have two tasks for as long as nobody looks.
 		u.out = slot.Changes{}

@@ -76,10 +76,10 @@ func waits(s *api.Service) bool {
 	return s.Canary.Stands() && s.Canary.Phase != api.CanaryPlacing
 }
 
-// stopped reports whether the update waits for the user: the API clears the
+// Stopped reports whether the update waits for the user: the API clears the
 // status with the next change of the spec. A canary that waits says the same
 // of itself, and is kept as it is.
-func stopped(s *api.Service) bool {
+func Stopped(s *api.Service) bool {
 	return s.UpdateStatus != nil && !waits(s) &&
 		(s.UpdateStatus.State == swarm.UpdateStatePaused || s.UpdateStatus.State == swarm.UpdateStateRollbackPaused)
 }
