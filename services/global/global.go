@@ -39,8 +39,9 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 	return c
 }
 
-// Places yields every node as a slot of the service, with what it is for it:
-// nothing where the constraints do not parse.
+// Places yields every node as a slot of the service, with what it is for it,
+// and what the service has left of nodes that were removed: nothing where the
+// constraints do not parse.
 func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slot, Place] {
 	return func(yield func(slot.Slot, Place) bool) {
 		var rules constraint.List
@@ -59,7 +60,13 @@ func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slo
 			if !ok {
 				sl.Key = slot.Key{Node: n.ID}
 			}
+			delete(byNode, n.ID)
 			if !yield(sl, placeOf(n, rules)) {
+				return
+			}
+		}
+		for _, sl := range slots {
+			if _, gone := byNode[sl.Node]; gone && !yield(sl, Unwanted) {
 				return
 			}
 		}
