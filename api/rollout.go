@@ -36,6 +36,9 @@ type Rebalance struct {
 	// Since is when it was asked for, by the clock of whoever did. The state
 	// machine keeps it.
 	Since time.Time
+	// Index is that of the log entry that began it. The state machine keeps it:
+	// what is of a later one has happened since, whatever the clocks say.
+	Index uint64 `cbor:",omitempty" json:"-"`
 	// Outcome says how it ended; empty: it is under way.
 	Outcome string `cbor:",omitempty"`
 	// Stopped says that it ended though the tasks are not spread evenly.

@@ -89,8 +89,8 @@ func (x *tx) stamp(old, next *api.Service) {
 	}
 	if next.Rebalance != nil {
 		r := *next.Rebalance
-		if r.Since = x.at; old != nil && old.Rebalance.UnderWay() {
-			r.Since = old.Rebalance.Since
+		if r.Since, r.Index = x.at, x.index; old != nil && old.Rebalance.UnderWay() {
+			r.Since, r.Index = old.Rebalance.Since, old.Rebalance.Index
 		}
 		next.Rebalance = &r
 	}

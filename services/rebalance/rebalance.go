@@ -18,7 +18,7 @@ import (
 )
 
 // Check returns why a service cannot be rebalanced, as an error of code
-// invalid; nil where it can.
+// invalid, or conflict where it cannot at the moment; nil where it can.
 func Check(s *api.Service) error {
 	switch {
 	case s.IsJob():
@@ -27,6 +27,8 @@ func Check(s *api.Service) error {
 		return api.Errorf(api.CodeInvalid, "service %s is global and cannot be rebalanced: it has one task on every node", s.Name())
 	case s.Spec.Labels[setting.LabelSelfStop] != "":
 		return api.Errorf(api.CodeInvalid, "service %s cannot be rebalanced: it has the label %s, so a task would have to stop before its successor starts: drain a node to move what it has", s.Name(), setting.LabelSelfStop)
+	case rollout.Stopped(s):
+		return api.Errorf(api.CodeConflict, "service %s cannot be rebalanced: its update is paused, and tasks that move would get the version at which it stopped: let it go on with `swarmctl service update %s`, or go back with `swarmctl service rollback %s`", s.Name(), s.Name(), s.Name())
 	}
 	return nil
 }
@@ -36,7 +38,7 @@ func Check(s *api.Service) error {
 func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) slot.Changes {
 	after := setting.LifecycleOf(s.Spec.Labels).Rebalance
 	wanted := s.Rebalance.UnderWay()
-	if !wanted && after == 0 || rollout.UnderWay(s) || s.Canary.Stands() && (s.Canary.BlueGreen || s.Canary.Phase == api.CanaryPlacing) {
+	if !wanted && after == 0 || rollout.UnderWay(s) {
 		return slot.Changes{}
 	}
 	b := &balance{view: v, service: s, seen: seen, now: now, moves: slot.NewMoves(v, s, seen, now)}
@@ -67,7 +69,8 @@ type balance struct {
 
 	places  []*place
 	total   int
-	waiting *api.Task // takes over from another one and has no node yet
+	waiting *api.Task // takes over from another one, for balance, and has no node yet
+	failed  *api.Task // was to, and has ended instead since the rebalance began
 	moving  bool      // a move is under way
 	since   time.Time // when the last thing happened that the balance depends on
 }
@@ -98,20 +101,32 @@ func (b *balance) count(slots []slot.Slot) {
 	}
 	for _, sl := range slots {
 		for _, t := range sl.Live() {
-			if next := sl.Successor(t); next != nil {
-				b.moving = true
-				if next.NodeID == "" {
-					b.waiting = next
-				}
-				continue
-			}
-			if p := byID[t.NodeID]; p != nil {
+			p, next := byID[t.NodeID], sl.Successor(t)
+			b.moving = b.moving || next != nil
+			switch {
+			case p == nil:
+			case next == nil:
 				p.tasks = append(p.tasks, t)
 				b.total++
 				b.happened(b.seen.Tasks[t.ID].Running)
+				b.failed = cmp.Or(b.failed, b.attempt(sl, t))
+			case next.NodeID == "":
+				b.waiting = next
 			}
 		}
 	}
+}
+
+// attempt returns a task that was to take over from t and has failed since the
+// rebalance began; nil if there is none.
+func (b *balance) attempt(sl slot.Slot, t *api.Task) *api.Task {
+	for _, o := range sl.Tasks {
+		failed := o.Status.State == api.TaskFailed || o.Status.State == api.TaskRejected
+		if r := b.service.Rebalance; failed && o.Replaces == t.ID && r.UnderWay() && o.Meta.Version.Index > r.Index {
+			return o
+		}
+	}
+	return nil
 }
 
 func (b *balance) happened(at time.Time) {
@@ -139,8 +154,13 @@ func (b *balance) begin(after time.Duration) {
 	b.out.Put = &next
 }
 
-// step begins with the next move, or ends the rebalance.
+// step begins with the next move, or ends the rebalance: also where a successor
+// has failed. It would fail again, and nothing is lost without it.
 func (b *balance) step(slots []slot.Slot) {
+	if t := b.failed; t != nil {
+		b.stop(fmt.Sprintf("%s.%d stays where it is: its successor on %s has failed: %s", b.service.Name(), t.Slot, b.hostname(t), cmp.Or(t.Status.Err, t.Status.State.String())))
+		return
+	}
 	if w := b.waiting; w != nil {
 		if w.Status.Err != "" {
 			b.out.Shut(w, api.TaskShutdown)
@@ -167,19 +187,14 @@ func counted(n int, what string) string {
 // move gives the last task of a node that runs a successor. What runs only now
 // is waited for.
 func (b *balance) move(from *place) {
-	var chosen *api.Task
+	chosen := from.tasks[0]
 	for _, t := range from.tasks {
-		switch {
-		case t.Status.State != api.TaskRunning:
+		if t.Status.State != api.TaskRunning {
 			return
-		case b.failed(t):
-		case chosen == nil || slot.KeyOf(chosen).Compare(slot.KeyOf(t)) < 0:
+		}
+		if slot.KeyOf(chosen).Compare(slot.KeyOf(t)) < 0 {
 			chosen = t
 		}
-	}
-	if chosen == nil {
-		b.stop(fmt.Sprintf("successors of the tasks on %s have failed elsewhere", from.node.Hostname()))
-		return
 	}
 	next := slot.KeyOf(chosen).Task(b.service, slot.Version(b.service, chosen.SpecVersion), api.TaskRunning)
 	next.Replaces = chosen.ID
@@ -187,15 +202,11 @@ func (b *balance) move(from *place) {
 	b.out.Create = append(b.out.Create, next)
 }
 
-// failed reports whether a task that was to take over from t has failed, and
-// nothing follows it.
-func (b *balance) failed(t *api.Task) bool {
-	for o := range b.view.SlotTasks(t.ServiceID, t.Slot) {
-		if o.Replaces == t.ID && (o.Status.State == api.TaskFailed || o.Status.State == api.TaskRejected) {
-			return true
-		}
+func (b *balance) hostname(t *api.Task) string {
+	if n := b.view.Node(t.NodeID); n != nil {
+		return n.Hostname()
 	}
-	return false
+	return string(t.NodeID)
 }
 
 // stop ends the rebalance before all is even.

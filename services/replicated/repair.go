@@ -182,12 +182,13 @@ func (c *chain) follow() {
 }
 
 // followBeside gives a successor to a task that has ended beside a live one: the
-// new task of an update that starts it first, or one that was to take over.
+// new task of an update that starts it first, or one that was to take over from a
+// task that must leave. A rebalance can do without it.
 func (c *chain) followBeside(t *api.Task) {
 	from := c.replaced(t)
 	needed := slot.Keeps(c.service, t.SpecVersion)
 	if from != nil && from.SpecVersion == t.SpecVersion {
-		needed = c.moving(from)
+		_, needed = c.leaves[from]
 	}
 	if !needed || slices.ContainsFunc(c.good, func(g *api.Task) bool {
 		return g.Replaces == t.ID || g.SpecVersion == t.SpecVersion && c.replaced(g) == from && g != from
