@@ -66,9 +66,10 @@ func Fails(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now
 }
 
 // Busy is in how many slots the update of a service has a task under way: what
-// else is moved meanwhile comes on top of that.
+// else is moved meanwhile comes on top of that. A canary that waits has none: if
+// it fails again and again, a drain is not to wait for it until its deadline.
 func Busy(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) int {
-	if !UnderWay(s) {
+	if !moves(s) {
 		return 0
 	}
 	return look(v, s, slots, seen, now).busy
