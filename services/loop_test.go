@@ -53,46 +53,56 @@ func (s *fakeStore) advance(t *api.Task) {
 	}
 }
 
+// TestRollingUpdateOfTwentyFourAtATime: five rounds of stop (10 ms) and start
+// (10 ms) and what we add, and the trial of the version, once.
 func TestRollingUpdateOfTwentyFourAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newFakeStore()
-		n := &api.Node{ID: "n1", Status: api.NodeStatus{State: api.NodeReady}}
-		n.Spec.Availability = swarm.NodeAvailabilityActive
-		s.put(state.Op{PutNode: n})
-		stop := start(t, s)
-		ctx, cancel := context.WithCancel(context.Background())
-		go s.obey(ctx)
-		s.service("web", 20)
-		time.Sleep(time.Second)
-		next := *s.View().Service("web")
-		next.Spec.TaskTemplate.ForceUpdate = 1
-		next.Spec.UpdateConfig = &swarm.UpdateConfig{Parallelism: 4, Monitor: time.Millisecond}
-		s.put(state.Op{PutService: &next})
-		began := time.Now()
-		fewest := 20
-		for s.View().Service("web").UpdateStatus == nil || s.View().Service("web").UpdateStatus.State != swarm.UpdateStateCompleted {
-			time.Sleep(time.Millisecond)
-			if time.Since(began) > time.Minute {
-				t.Fatalf("it does not end: %+v", s.View().Service("web").UpdateStatus)
-			}
-			fewest = min(fewest, s.running("web"))
+	for monitor, limit := range map[time.Duration]time.Duration{
+		time.Millisecond: 200 * time.Millisecond,
+		3 * time.Second:  200*time.Millisecond + time.Second,
+	} {
+		t.Run(monitor.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { rollTwenty(t, monitor, limit) })
+		})
+	}
+}
+
+func rollTwenty(t *testing.T, monitor, limit time.Duration) {
+	s := newFakeStore()
+	n := &api.Node{ID: "n1", Status: api.NodeStatus{State: api.NodeReady}}
+	n.Spec.Availability = swarm.NodeAvailabilityActive
+	s.put(state.Op{PutNode: n})
+	stop := start(t, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	go s.obey(ctx)
+	s.service("web", 20)
+	time.Sleep(time.Second)
+	next := *s.View().Service("web")
+	next.Spec.TaskTemplate.ForceUpdate = 1
+	next.Spec.UpdateConfig = &swarm.UpdateConfig{Parallelism: 4, Monitor: monitor}
+	s.put(state.Op{PutService: &next})
+	began := time.Now()
+	fewest := 20
+	for s.View().Service("web").UpdateStatus == nil || s.View().Service("web").UpdateStatus.State != swarm.UpdateStateCompleted {
+		time.Sleep(time.Millisecond)
+		if time.Since(began) > time.Minute {
+			t.Fatalf("it does not end: %+v", s.View().Service("web").UpdateStatus)
 		}
-		// Five rounds of stop (10 ms) and start (10 ms) and what we add.
-		if took := time.Since(began); took > 200*time.Millisecond {
-			t.Errorf("took %s", took)
+		fewest = min(fewest, s.running("web"))
+	}
+	if took := time.Since(began) - monitor; took > limit {
+		t.Errorf("took %s and the monitor's time", took)
+	}
+	if fewest < 16 {
+		t.Errorf("only %d ran at one time", fewest)
+	}
+	for _, task := range s.live("web") {
+		if task.SpecVersion != s.View().Service("web").SpecVersion {
+			t.Errorf("task %s still runs the old spec", task.ID)
 		}
-		if fewest < 16 {
-			t.Errorf("only %d ran at one time", fewest)
-		}
-		for _, task := range s.live("web") {
-			if task.SpecVersion != s.View().Service("web").SpecVersion {
-				t.Errorf("task %s still runs the old spec", task.ID)
-			}
-		}
-		cancel()
-		_ = stop()
-		time.Sleep(time.Second)
-	})
+	}
+	cancel()
+	_ = stop()
+	time.Sleep(time.Second)
 }
 
 func (s *fakeStore) running(id string) (n int) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -174,6 +175,14 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		s.TaskTemplate.RestartPolicy = &p
 		return &p
 	}
+	containerSpec := func() *swarm.ContainerSpec {
+		c := swarm.ContainerSpec{}
+		if old := s.TaskTemplate.ContainerSpec; old != nil {
+			c = *old
+		}
+		s.TaskTemplate.ContainerSpec = &c
+		return &c
+	}
 	config := func() *swarm.UpdateConfig {
 		c := swarm.UpdateConfig{Parallelism: 1}
 		if old := s.UpdateConfig; old != nil {
@@ -230,7 +239,9 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 		}}
 	case "grace":
 		d := duration()
-		s.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{StopGracePeriod: &d}
+		containerSpec().StopGracePeriod = &d
+	case "health-check":
+		containerSpec().Healthcheck = &container.HealthConfig{Test: []string{"CMD", v}}
 	case "parallelism":
 		config().Parallelism = number()
 	case "update-delay":

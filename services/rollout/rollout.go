@@ -84,20 +84,21 @@ type update struct {
 	cfg     swarm.UpdateConfig
 	out     slot.Changes
 
-	aims    map[slot.Key]uint64 // the spec version that a slot is to run; nil: the service's
-	total   int                 // slots that the update can get at
-	share   int                 // of them those that are to run the service's version
-	old     []slot.Slot         // run or finished another version than they are to run, and have nothing else
-	overlap []slot.Slot         // have tasks of both
-	single  []slot.Slot         // of a blue-green update: lack their old task
-	busy    int                 // slots under way: their new task is not settled yet
-	open    int                 // of these, those that the update is not done without
-	apart   int                 // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
-	silent  []*api.Task         // in such slots, get no connections and will get none
-	failed  []*api.Task         // new tasks that ended while they were watched
-	wait    time.Time           // until when the last new task is watched
-	stalled []stall             // new tasks that do not run yet
-	last    time.Time           // the last progress: a new task came to run, or the update, or its phase, was seen to begin
+	trials  map[uint64]time.Duration // for how long tasks of a version must run to count
+	aims    map[slot.Key]uint64      // the spec version that a slot is to run; nil: the service's
+	total   int                      // slots that the update can get at
+	share   int                      // of them those that are to run the service's version
+	old     []slot.Slot              // run or finished another version than they are to run, and have nothing else
+	overlap []slot.Slot              // have tasks of both
+	single  []slot.Slot              // of a blue-green update: lack their old task
+	busy    int                      // slots under way: their new task is not settled yet
+	open    int                      // of these, those that the update is not done without
+	apart   int                      // slots of nodes that are down or paused, with an earlier spec: nobody waits for them
+	silent  []*api.Task              // in such slots, get no connections and will get none
+	failed  []*api.Task              // new tasks that ended while they were watched
+	wait    time.Time                // until when the last new task is watched
+	stalled []stall                  // new tasks that do not run yet
+	last    time.Time                // the last progress: a new task came to run, or the update, or its phase, was seen to begin
 }
 
 // look counts in what is there.
@@ -284,15 +285,17 @@ func (u *update) predates(t *api.Task) bool {
 }
 
 // rested reports whether a slot's new task runs and has done so for the
-// update's delay: then its place in the batch is free. Of several, which is a
-// task being moved to another node, one is enough.
+// update's delay, and for as long as its version is on trial: then its place in
+// the batch is free. Of several, which is a task being moved to another node, one
+// is enough.
 func (u *update) rested(tasks []*api.Task) bool {
 	var free time.Time
 	for _, t := range tasks {
 		if !running(t) {
 			continue
 		}
-		if at := u.seen.Tasks[t.ID].Running.Add(u.cfg.Delay); free.IsZero() || at.Before(free) {
+		at := u.seen.Tasks[t.ID].Running.Add(max(u.cfg.Delay, u.trialOf(t.SpecVersion)))
+		if free.IsZero() || at.Before(free) {
 			free = at
 		}
 	}
@@ -347,14 +350,14 @@ func (u *update) failure() string {
 	return ""
 }
 
-// retireOld stops the old tasks of slots whose new one runs.
+// retireOld stops the old tasks of slots whose new one runs, and has stood its trial.
 func (u *update) retireOld() {
 	for _, t := range u.silent {
 		u.out.Shut(t, api.TaskShutdown)
 	}
 	for _, sl := range u.overlap {
 		now, before := u.sort(sl)
-		if !slices.ContainsFunc(now, u.inReach) {
+		if !slices.ContainsFunc(now, u.stands) {
 			continue
 		}
 		for _, t := range before {
@@ -409,13 +412,17 @@ func (u *update) replaceSlot(sl slot.Slot) {
 		u.add(sl, u.service.SpecVersion)
 		return
 	}
-	beside := u.cfg.Order == swarm.UpdateOrderStartFirst && u.serves(sl)
+	var keep *api.Task
+	if u.cfg.Order == swarm.UpdateOrderStartFirst {
+		keep = u.keeper(sl)
+	}
+	beside := keep != nil
 	desired := api.TaskRunning
 	if stopping, _ := sl.Stopping(u.view, u.seen, u.now); stopping && !beside {
 		desired = api.TaskReady
 	}
 	for _, t := range sl.Live() {
-		if beside && u.inReach(t) {
+		if t == keep {
 			continue
 		}
 		u.out.Shut(t, api.TaskShutdown)
@@ -424,4 +431,25 @@ func (u *update) replaceSlot(sl slot.Slot) {
 		}
 	}
 	u.out.Create = append(u.out.Create, sl.Task(u.service, u.aimOf(sl), desired))
+}
+
+// keeper is the task of a slot that serves while the new one starts beside it;
+// nil, if none does. Of several, which an update has left that was not finished,
+// it is the one that gets connections, and of these the one that was good before.
+func (u *update) keeper(sl slot.Slot) (keep *api.Task) {
+	rank := func(t *api.Task) int {
+		switch {
+		case u.service.Hides(t.SpecVersion):
+			return 2
+		case u.unfinished(t):
+			return 1
+		}
+		return 0
+	}
+	for _, t := range sl.Live() {
+		if u.inReach(t) && (keep == nil || rank(t) < rank(keep)) {
+			keep = t
+		}
+	}
+	return keep
 }
