@@ -12,6 +12,7 @@ import (
 	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/services/rollout"
 )
 
 // serviceRollout answers how far a service is on its way to another version.
@@ -38,7 +39,7 @@ func (a *API) servicePromote(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if now := rolloutOf(view, s, a.cfg.Now()); now.Phase == api.CanaryPlacing {
+	if now := rolloutOf(view, s, a.cfg.Now()); now.Phase == api.CanaryPlacing && !rollout.Stopped(s) {
 		return api.Errorf(api.CodeConflict, "service %s: %d of the %d tasks of its canary run: promote it when all of them do, or go back with `swarmctl service rollback %s`",
 			s.Name(), now.New, now.Wanted, s.Name())
 	}

@@ -76,6 +76,14 @@ func TestLifeOfACanary(t *testing.T) {
 	if code, got := c.promote(); code != 409 || got != "service web: 0 of the 1 tasks of its canary run: promote it when all of them do, or go back with `swarmctl service rollback web`" {
 		t.Errorf("promoted while it is placed: %d %s", code, got)
 	}
+	status := func(to swarm.UpdateState) {
+		c.apply(state.Op{SetUpdateStatus: &state.SetUpdateStatus{ID: s.ID, Status: &swarm.UpdateStatus{State: to}}})
+	}
+	status(swarm.UpdateStatePaused)
+	if code, got := c.promote(); code != 409 || got != "service web: its update was paused before its canary was in place: let it go on with `swarmctl service update web`, or go back with `swarmctl service rollback web`" {
+		t.Errorf("promoted while it is paused: %d %s", code, got)
+	}
+	status(swarm.UpdateStateUpdating)
 	c.apply(state.Op{DesireTasks: []state.Desire{{Task: "old1", State: api.TaskShutdown}}})
 	c.addTask("new1", s, 1, "", running(""))
 	c.hold(api.CanaryHeld)

@@ -3,6 +3,7 @@ package state
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -29,8 +30,9 @@ func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
 		current := old.Spec
 		next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
 	}
-	// As in Docker, an update that changes nothing lets one that was paused go on.
-	if !same || !underWay(old) && !old.Canary.Stands() {
+	// As in Docker, an update that changes nothing lets one that was paused go on:
+	// a canary too that was paused before it was in its place.
+	if !same || !underWay(old) && !waits(old) {
 		next.UpdateStatus = nil
 	}
 	if !same {
@@ -59,8 +61,11 @@ func RolledBack(v *View, old *api.Service, now time.Time) (*api.Service, error) 
 	if old.IsJob() {
 		return &next, nil // it begins anew, so nothing is rolled back step by step
 	}
+	// What was refused gets no connections until its last task has ended, be it
+	// of an earlier update that this one had taken the place of.
 	if next.Canary = nil; old.Canary.Stands() && old.Canary.BlueGreen {
-		next.Hidden = []uint64{old.SpecVersion} // until its last task has ended
+		next.Hidden = slices.DeleteFunc(slices.Clone(old.Hidden), func(v uint64) bool { return v == old.PreviousSpecVersion || v == old.SpecVersion })
+		next.Hidden = append(next.Hidden, old.SpecVersion)
 	}
 	next.UpdateStatus = &swarm.UpdateStatus{
 		State: swarm.UpdateStateRollbackStarted, StartedAt: &now, Message: "manually requested rollback",
@@ -76,7 +81,11 @@ func Promoted(old *api.Service) (*api.Service, error) {
 	if !old.Canary.Stands() {
 		return nil, api.Errorf(api.CodeConflict, "service %s has no canary that waits to be promoted: update it with the label %s=1, or a percentage, to get one", old.Name(), setting.LabelCanary)
 	}
-	if old.Canary.Phase == api.CanaryPlacing {
+	switch {
+	case waits(old):
+	case old.UpdateStatus != nil && old.UpdateStatus.State == swarm.UpdateStatePaused:
+		return nil, api.Errorf(api.CodeConflict, "service %s: its update was paused before its canary was in place: let it go on with `swarmctl service update %s`, or go back with `swarmctl service rollback %s`", old.Name(), old.Name(), old.Name())
+	default:
 		return nil, api.Errorf(api.CodeConflict, "service %s: its canary is still being placed: promote it when its tasks run, or roll the service back", old.Name())
 	}
 	next, canary := *old, *old.Canary
@@ -102,6 +111,9 @@ func canaryOf(s *api.Service) *api.Canary {
 	}
 	return &api.Canary{Phase: api.CanaryPlacing, BlueGreen: share.Percent == 100}
 }
+
+// waits reports whether the service has a canary that is in its place.
+func waits(s *api.Service) bool { return s.Canary.Stands() && s.Canary.Phase != api.CanaryPlacing }
 
 func underWay(s *api.Service) bool {
 	u := s.UpdateStatus

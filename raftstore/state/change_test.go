@@ -1,6 +1,7 @@
 package state
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,13 @@ func TestBlueGreenHidesOneSide(t *testing.T) {
 		}
 		if _, err := Promoted(s.View().Service("svc")); api.CodeOf(err) != api.CodeConflict {
 			t.Errorf("promoted while it is placed: %v", err)
+		}
+		mustApply(t, s, 3, Op{SetUpdateStatus: &SetUpdateStatus{ID: "svc", Status: &swarm.UpdateStatus{State: swarm.UpdateStatePaused}}})
+		if _, err := Promoted(s.View().Service("svc")); api.CodeOf(err) != api.CodeConflict || !strings.Contains(err.Error(), "was paused") {
+			t.Errorf("promoted while it is paused: %v", err)
+		}
+		if got := Updated(s.View(), s.View().Service("svc"), s.View().Service("svc").Spec); got.UpdateStatus != nil || got.Canary.Phase != api.CanaryPlacing {
+			t.Errorf("it does not go on: %+v, %+v", got.UpdateStatus, got.Canary)
 		}
 		mustApply(t, s, 3, Op{SetUpdateStatus: &SetUpdateStatus{ID: "svc", Status: &swarm.UpdateStatus{State: swarm.UpdateStatePaused},
 			Canary: &CanaryChange{SpecVersion: 2, Phase: api.CanaryHeld, Hidden: []uint64{2}}}})
