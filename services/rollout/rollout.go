@@ -375,11 +375,30 @@ func (u *update) replace() {
 	}
 	slices.SortStableFunc(u.old, func(a, b slot.Slot) int { return cmp.Compare(u.worth(a), u.worth(b)) })
 	for _, sl := range u.old {
-		if u.cfg.Parallelism > 0 && u.busy >= int(u.cfg.Parallelism) || u.out.Full() {
+		switch {
+		case u.out.Full():
 			return
+		case u.cfg.Parallelism > 0 && u.busy >= int(u.cfg.Parallelism):
+			u.trim(sl)
+		default:
+			u.busy++
+			u.replaceSlot(sl)
 		}
-		u.busy++
-		u.replaceSlot(sl)
+	}
+}
+
+// trim leaves a slot that waits for its turn the one task that serves: a second
+// one, which an update has left that was not finished, would come on top of the
+// parallelism.
+func (u *update) trim(sl slot.Slot) {
+	keep := u.keeper(sl)
+	if keep == nil || slot.Both(u.service) {
+		return
+	}
+	for _, t := range sl.Live() {
+		if t != keep && t.Replaces == "" {
+			u.out.Shut(t, api.TaskShutdown)
+		}
 	}
 }
 
