@@ -22,6 +22,7 @@ type trial struct {
 	global     bool
 	startFirst bool
 	checked    bool
+	pairs      bool // left by a blue-green update
 	parallel   int
 	version    int
 }
@@ -102,6 +103,7 @@ func (w *trial) first() []string {
 // place of the other, or both are kept.
 func (w *trial) holdSlots(t *rapid.T) {
 	s := w.service()
+	both, pairs := w.everBoth(), 0
 	for _, sl := range slot.Group(w.View(), "web") {
 		versions := map[uint64]int{}
 		for _, task := range sl.Live() {
@@ -112,18 +114,23 @@ func (w *trial) holdSlots(t *rapid.T) {
 				t.Fatalf("slot %v has two live tasks of version %d:\n%s", sl.Key, task.SpecVersion, w.told())
 			}
 		}
-		if !w.startFirst && !w.everBoth() && len(versions) > 1 {
+		if len(versions) > 1 {
+			pairs++
+		}
+		if !w.startFirst && !both && len(versions) > 1 {
 			t.Fatalf("slot %v has two live tasks:\n%s", sl.Key, w.told())
 		}
 	}
+	w.pairs = both && pairs > 0
 	if len(s.Hidden) > 0 && s.Hides(s.SpecVersion) && !slot.Both(s) {
 		t.Fatalf("the version that everything goes to is hidden:\n%s", w.told())
 	}
 }
 
-// everBoth reports whether a blue-green update has left slots with two tasks.
+// everBoth reports whether a blue-green update has left slots with two tasks:
+// one that was confirmed and is rolled back at once has them for a moment.
 func (w *trial) everBoth() bool {
-	return slot.Both(w.service()) || w.service().Canary != nil || len(w.service().Hidden) > 0
+	return w.pairs || slot.Both(w.service()) || w.service().Canary != nil || len(w.service().Hidden) > 0
 }
 
 // holdStep lets the service decide once, and looks at what that does to it.
@@ -224,12 +231,15 @@ func (w *trial) fresh() (n int) {
 }
 
 // live is how many tasks there are to be at the moment, without those that have
-// gone down with their nodes: they are replaced at once, however many; and
-// without those that get no connections any more, and only have yet to stop.
+// gone down with their nodes and those that take over from them: they are
+// replaced at once, however many; and without those that get no connections any
+// more, and only have yet to stop.
 func (w *trial) live() (n int) {
 	s := w.service()
 	for t := range w.View().ServiceTasks("web") {
-		if t.Live() && w.reaches(t.NodeID) && !slot.Down(w.View(), t) && (slot.Both(s) || !s.Hides(t.SpecVersion)) {
+		from := w.View().Task(t.Replaces)
+		lost := slot.Down(w.View(), t) || from != nil && from.Live() && slot.Down(w.View(), from)
+		if t.Live() && w.reaches(t.NodeID) && !lost && (slot.Both(s) || !s.Hides(t.SpecVersion)) {
 			n++
 		}
 	}

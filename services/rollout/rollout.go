@@ -392,7 +392,7 @@ func (u *update) replace() {
 // parallelism.
 func (u *update) trim(sl slot.Slot) {
 	keep := u.keeper(sl)
-	if keep == nil || slot.Both(u.service) {
+	if keep == nil || u.service.Hides(keep.SpecVersion) || slot.Both(u.service) {
 		return
 	}
 	for _, t := range sl.Live() {
@@ -419,7 +419,10 @@ func (u *update) unfinished(t *api.Task) bool {
 	return t.SpecVersion != u.service.SpecVersion && t.SpecVersion != u.service.PreviousSpecVersion
 }
 
-func (u *update) serves(sl slot.Slot) bool { return slices.ContainsFunc(sl.Live(), u.inReach) }
+// serves reports whether a slot has a task that runs and gets connections.
+func (u *update) serves(sl slot.Slot) bool {
+	return slices.ContainsFunc(sl.Live(), func(t *api.Task) bool { return u.inReach(t) && !u.service.Hides(t.SpecVersion) })
+}
 
 // inReach reports whether a task runs on a node that is not down.
 func (u *update) inReach(t *api.Task) bool { return running(t) && !slot.Down(u.view, t) }
