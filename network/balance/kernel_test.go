@@ -157,6 +157,31 @@ func TestCallersDoNotAllBeginWithTheSameTask(t *testing.T) {
 	}
 }
 
+// The addresses of so many tasks are more than fit in one message.
+func TestConnectionsAreSpreadOverHundredsOfTasks(t *testing.T) {
+	const crowd = 1000
+	l := newLAN(t, 2)
+	u := &fabric.Update{Index: 2, Services: []*fabric.Service{
+		{ID: "crowd", Name: "crowd", VIPs: []api.Attachment{world.At("net", "10.0.1.4", "fd00:1::4")}},
+	}}
+	l.tasks[0].Addresses("eth0", "10.1.0.1/16")
+	var all []string
+	for i := range crowd {
+		four, six := fmt.Sprintf("10.1.%d.%d", 1+i/200, 1+i%200), fmt.Sprintf("fd00:1::1:%x", 1+i)
+		all = append(all, four+"/16", six+"/64")
+		u.Endpoints = append(u.Endpoints, world.Task(fmt.Sprint("c", i), "crowd", "n1", fabric.Serving, world.At("net", four, six)))
+	}
+	l.tasks[1].Addresses("eth0", all...)
+	l.change(u)
+	for range crowd {
+		for _, addr := range []string{"10.0.1.4:80", "[fd00:1::4]:80"} {
+			if server, _, err := l.tasks[0].Ask("tcp", addr); err != nil || server != l.tasks[1].Name {
+				t.Fatalf("%s: %s, %v", addr, server, err)
+			}
+		}
+	}
+}
+
 func TestAServiceWithoutServingTasksRefusesAtOnce(t *testing.T) {
 	l := newLAN(t, 1)
 	for _, addr := range []string{"10.0.1.3:80", "[fd00:1::3]:80"} {

@@ -131,8 +131,14 @@ const maxComment = 127
 func (b *Batch) Set(s nftables.Set, elements ...nftables.SetElement) *nftables.Set {
 	s.Table, s.ID = b.table, setID.Add(1)
 	first := elements[:min(len(elements), perMessage)]
+	// A constant set has room for what it is said to hold. One without a name can
+	// grow until a rule is bound to it; the library would have it whole at once.
+	rest := s
+	if rest.Anonymous = false; s.Constant {
+		s.Size = uint32(len(elements))
+	}
 	b.note(b.change().AddSet(&s, first))
-	b.Add(&s, elements[len(first):]...)
+	b.Add(&rest, elements[len(first):]...)
 	return &s
 }
 
