@@ -92,7 +92,8 @@ func (w *world) parse(f []string) []state.Op {
 	w.t.Helper()
 	switch f[0] {
 	case "node":
-		return []state.Op{{PutNode: w.node(f[1], f[2:])}}
+		n := w.node(f[1], f[2:])
+		return []state.Op{{PutNode: n}, {ObserveNode: &state.ObserveNode{ID: n.ID, Load: n.Load}}} // load is the node's own to say
 	case "rmnode":
 		return []state.Op{{DeleteNode: &state.DeleteNode{ID: api.NodeID(f[1])}}}
 	case "service":
