@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/swarmctl/swarmctl/api/constraint"
 )
@@ -61,7 +63,7 @@ func (a *affinity) keep(g *group, n int) {
 
 // rerelate follows services that come or go under groups that name them.
 func (c *Cluster) rerelate() {
-	for g := range c.related {
+	for _, g := range slices.Collect(maps.Keys(c.related)) { // which changes under it
 		c.unrelate(g)
 		c.relate(g)
 		if g.stage == blocked {
@@ -106,8 +108,8 @@ func (c *Cluster) homeless(n *needs) bool {
 	return false
 }
 
-// crowds reports whether node i runs a service that may not be where the
-// group's is. It would have to leave, so that another node is better.
+// crowds reports whether node i runs a service that asks not to be where the
+// group's is. What runs stays, so it would have to bear it: another node is better.
 func (g *group) crowds(i int32) bool {
 	for s := range g.service.shy {
 		if s.counts[i] > 0 {
@@ -125,6 +127,16 @@ func (n *needs) missing() *affinity {
 		}
 	}
 	return nil
+}
+
+// countAffinity says that n nodes do not satisfy the constraints on services. It
+// names all of them: which is not satisfied may differ from node to node.
+func (n *needs) countAffinity(nodes int) string {
+	what := "constraint "
+	if len(n.affinity) > 1 {
+		what = "constraints "
+	}
+	return fmt.Sprintf("%s not satisfied on %s", what+joined(n.affinity, func(a affinity) string { return a.String() }, " and "), plural(nodes, "node"))
 }
 
 // explain says what is wrong with a node that does not satisfy the constraint.

@@ -59,15 +59,16 @@ func (c *Cluster) pinnedRefusal(g *group, i int32, r rule) string {
 
 // countOf says what the rule means for the group on n nodes.
 func (c *Cluster) countOf(g *group, r rule, n int) string {
-	switch {
-	case !g.everywhere(r):
-		return r.count(n)
-	case r == ruleBalance:
-		return r.count(n)
-	case r == ruleAffinity:
-		return g.needs.missing().remedy()
+	switch r {
+	case ruleAffinity:
+		if a := g.needs.missing(); a != nil {
+			return a.remedy()
+		}
+		return g.needs.countAffinity(n)
+	case ruleAddresses:
+		return c.noAddress(g)
 	}
-	return c.noAddress(g)
+	return r.count(n)
 }
 
 // everywhere reports whether what the rule refuses is not the node's fault:

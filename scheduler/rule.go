@@ -59,8 +59,6 @@ func (r rule) count(n int) string {
 		return fmt.Sprintf("unsupported platform on %d %s", n, nodes)
 	case rulePlugin:
 		return fmt.Sprintf("missing plugin on %d %s", n, nodes)
-	case ruleAffinity:
-		return fmt.Sprintf("constraints on services not satisfied on %d %s", n, nodes)
 	case ruleResources:
 		return fmt.Sprintf("insufficient resources on %d %s", n, nodes)
 	case rulePorts:
