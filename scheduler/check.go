@@ -25,19 +25,19 @@ func (p *planner) recheckGroup(g *group) {
 			return
 		}
 	}
-	if slices.ContainsFunc(g.moves, func(e *entry) bool { return e.where == waits }) {
+	if p.homeless(&g.needs) != g.homeless { // that is a word on every node
+		p.setStage(g, ready)
+		return
+	}
+	cl := p.class(&g.needs)
+	if p.stirsMoves(cl, g) {
 		p.setStage(g, ready)
 		return
 	}
 	if len(g.queue) == 0 {
 		return
 	}
-	if p.homeless(&g.needs) != g.homeless { // that is a word on every node
-		p.setStage(g, ready)
-		return
-	}
 	news := false
-	cl := p.class(&g.needs)
 	for len(g.refused) < len(p.slots) {
 		g.refused = append(g.refused, absent)
 		g.tally[absent]++
@@ -59,6 +59,21 @@ func (p *planner) recheckGroup(g *group) {
 	if news {
 		p.refuseQueue(g)
 	}
+}
+
+// stirsMoves reports whether the nodes that changed say anything else than
+// before to the group's moves that wait.
+func (p *planner) stirsMoves(cl *class, g *group) bool {
+	if !slices.ContainsFunc(g.moves, func(e *entry) bool { return e.where == waits }) {
+		return false
+	}
+	return slices.ContainsFunc(p.dirty, func(i int32) bool {
+		if p.slots[i].renewed || int(i) >= len(g.movesRefused) {
+			return true
+		}
+		r := p.check(cl, g, i, g.service.counts[i])
+		return r == fits || r != g.movesRefused[i]
+	})
 }
 
 // check returns the first rule that refuses node i to the group, of whose

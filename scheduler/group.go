@@ -33,21 +33,23 @@ type group struct {
 	queue, pinned, moves []*entry
 	waiting              int       // entries in all three that do wait
 	since                time.Time // when the oldest of them was created
-	// refused is, while the group is blocked, why each node refuses it.
-	refused  []rule
-	tally    tally
-	left     []int // while it is starved: what its networks had left
-	homeless bool  // while it is blocked: see Cluster.homeless
+	// refused is, while the group is blocked, why each node refuses it, and
+	// movesRefused why each refused the last of its moves.
+	refused, movesRefused []rule
+	tally                 tally
+	left                  []int // while it is starved: what its networks had left
+	homeless              bool  // while it is blocked: see Cluster.homeless
 }
 
 // service is shared by the groups of one service, and by those that name it in
 // a constraint.
 type service struct {
-	id     api.ServiceID
-	counts map[int32]int32 // tasks meant to run, by node
-	groups int
-	named  int              // constraints on it
-	shy    map[*service]int // services that may not be where it is, with how many constraints say so
+	id       api.ServiceID
+	strategy strategy        // usual: it does not say
+	counts   map[int32]int32 // tasks meant to run, by node
+	groups   int
+	named    int              // constraints on it
+	shy      map[*service]int // services that may not be where it is, with how many constraints say so
 }
 
 // stage is what the next plan does with a group.
@@ -125,7 +127,7 @@ func (c *Cluster) setStage(g *group, to stage) {
 	delete(c.starved, g)
 	g.stage = to
 	if to == idle {
-		g.refused = nil
+		g.refused, g.movesRefused, g.tally = nil, nil, tally{}
 		return
 	}
 	c.stages[to][g] = struct{}{}

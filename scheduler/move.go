@@ -39,6 +39,7 @@ func (p *planner) groupMoves(cl *class, g *group) (starved bool) {
 		p.move = nil
 		if len(left) > 0 {
 			t := tallyOf(p.verdicts)
+			g.movesRefused = append(g.movesRefused[:0], p.verdicts...)
 			p.refuse(left, p.refusal(g, p.verdicts, &t), len(p.slots)-t[absent])
 			starved = starved || t[ruleAddresses] > 0
 		}

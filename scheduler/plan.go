@@ -99,6 +99,7 @@ func (p *planner) group(g *group) {
 		return
 	}
 	p.setStage(g, blocked)
+	g.homeless = p.homeless(&g.needs)
 	if starved || g.tally[ruleAddresses] > 0 {
 		p.starve(g)
 	}
@@ -215,7 +216,6 @@ func (p *planner) rank(g *group, i int32) uint64 {
 func (p *planner) blockQueue(g *group) {
 	g.refused = append(g.refused[:0], p.verdicts...)
 	g.tally = tallyOf(g.refused)
-	g.homeless = p.homeless(&g.needs)
 	p.refuseQueue(g)
 }
 
