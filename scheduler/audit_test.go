@@ -45,7 +45,11 @@ func (c *Cluster) inventory() string {
 		for i, n := range s.counts {
 			counts[string(c.slots[i].id)] = n
 		}
-		lines = append(lines, fmt.Sprintf("service %s groups=%d named=%d counts=%v", id, s.groups, s.named, counts))
+		shy := map[string]int{}
+		for o, n := range s.shy {
+			shy[string(o.id)] = n
+		}
+		lines = append(lines, fmt.Sprintf("service %s strategy=%d groups=%d named=%d counts=%v shy=%v", id, s.strategy, s.groups, s.named, counts, shy))
 	}
 	for key, g := range c.groups {
 		lines = append(lines, fmt.Sprintf("group %v refs=%d waiting=%d", key, g.refs, g.waiting))

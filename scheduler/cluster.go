@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"slices"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -85,9 +84,7 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 	if len(e.Networks) > 0 {
 		c.reconnect()
 	}
-	if len(c.related) > 0 && slices.ContainsFunc(e.Services, func(p state.Pair[api.Service]) bool { return p.Before == nil || p.After == nil }) {
-		c.rerelate()
-	}
+	c.putServices(e.Services)
 	for _, p := range e.Tasks {
 		c.putTask(e.View, p.Before, p.After, now)
 	}
@@ -95,6 +92,24 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 		if p.After == nil && e.View.Node(p.Before.ID) == nil {
 			c.removeNode(p.Before.ID)
 		}
+	}
+}
+
+// putServices takes in what has changed of services.
+func (c *Cluster) putServices(pairs []state.Pair[api.Service]) {
+	comesOrGoes := false
+	for _, p := range pairs {
+		s := p.After
+		if s == nil {
+			s = p.Before
+		}
+		if known := c.services[s.ID]; known != nil {
+			known.strategy = ownStrategy(p.After)
+		}
+		comesOrGoes = comesOrGoes || p.Before == nil || p.After == nil
+	}
+	if comesOrGoes && len(c.related) > 0 {
+		c.rerelate()
 	}
 }
 

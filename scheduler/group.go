@@ -93,7 +93,7 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 func (c *Cluster) service(id api.ServiceID) *service {
 	s := c.services[id]
 	if s == nil {
-		s = &service{id: id, counts: map[int32]int32{}}
+		s = &service{id: id, strategy: ownStrategy(c.view.Service(id)), counts: map[int32]int32{}}
 		c.services[id] = s
 	}
 	return s

@@ -11,23 +11,23 @@ import (
 // slot is a node and what is taken on it. A slot outlives its node for as
 // long as tasks refer to it, so that what was added is what is subtracted.
 type slot struct {
-	id   api.NodeID
-	node *api.Node // nil: not a node of the cluster (any more)
-
+	// What every placement reads and writes comes first, in one piece.
+	node                  *api.Node // nil: not a node of the cluster (any more)
 	cpuTaken, memoryTaken int64
-	genericAll            []amount
-	genericTaken          []amount
-	claims                []claim
-	ports                 []portUse
-	occupants             int  // tasks whose resources are counted here
-	dirty                 bool // something may fit that did not before
-	renewed               bool // the node itself is not what it was
 	// cpuShare and memoryShare turn what is taken into 255ths of what there is.
 	cpuShare, memoryShare float64
+	occupants             int32  // tasks whose resources are counted here
+	weight                uint16 // of what is there: see weightOf
+	hash                  uint16 // of the node's ID
+	load                  uint8  // reserved share of CPU or memory, the greater one
+	dirty                 bool   // something may fit that did not before
+	renewed               bool   // the node itself is not what it was
 
-	load   uint8  // reserved share of CPU or memory, the greater one
-	weight uint16 // of what is there: see weightOf
-	hash   uint16 // of the node's ID
+	id           api.NodeID
+	genericAll   []amount
+	genericTaken []amount
+	claims       []claim
+	ports        []portUse
 }
 
 type portUse struct {
@@ -71,8 +71,8 @@ func (c *Cluster) putNode(n *api.Node) {
 	old := s.node
 	s.node = n
 	s.weight = weightOf(n.Load)
-	c.rerank(i)
 	if old != nil && samePlace(old, n) {
+		c.rerank(i)
 		if len(old.Gateways) < len(n.Gateways) && len(c.starved) > 0 {
 			c.touch(i) // the last address of a network may do now
 		}
@@ -82,6 +82,7 @@ func (c *Cluster) putNode(n *api.Node) {
 	s.cpuShare, s.memoryShare = share(n.Description.Resources.NanoCPUs), share(n.Description.Resources.MemoryBytes)
 	c.rooms[i].age++
 	c.measure(i)
+	c.rerank(i)
 	s.renewed = true
 	c.touch(i)
 }
@@ -131,12 +132,14 @@ func (c *Cluster) freeSlot(i int32) {
 // measure works out what is free from what there is and what is taken.
 func (c *Cluster) measure(i int32) {
 	s, r := &c.slots[i], &c.rooms[i]
-	if s.node != nil {
-		r.cpuFree = s.node.Description.Resources.NanoCPUs - s.cpuTaken
-		r.memoryFree = s.node.Description.Resources.MemoryBytes - s.memoryTaken
-	}
+	r.cpuFree = s.node.Description.Resources.NanoCPUs - s.cpuTaken
+	r.memoryFree = s.node.Description.Resources.MemoryBytes - s.memoryTaken
+	s.reload()
+}
+
+// reload works out what part of the node is reserved.
+func (s *slot) reload() {
 	s.load = uint8(min(255, max(float64(s.cpuTaken)*s.cpuShare, float64(s.memoryTaken)*s.memoryShare)))
-	c.rerank(i)
 }
 
 // touch remembers that tasks which the node was refused to may fit now.
@@ -152,8 +155,9 @@ func (c *Cluster) occupy(i int32, g *group, active bool) {
 	c.slots[i].occupants++
 	c.take(i, g, 1)
 	if active {
-		c.activate(i, g, 1)
+		c.addActive(i, g, 1)
 	}
+	c.rerank(i)
 }
 
 // occupyAs is occupy for a task that has its node according to the state.
@@ -167,9 +171,10 @@ func (c *Cluster) occupyAs(t *api.Task, g *group) {
 func (c *Cluster) vacate(i int32, g *group, id api.TaskID, active bool) {
 	c.slots[i].dropClaims(id)
 	if active {
-		c.activate(i, g, -1)
+		c.addActive(i, g, -1)
 	}
 	c.take(i, g, -1)
+	c.rerank(i)
 	c.slots[i].occupants--
 	c.touch(i)
 	c.freeSlot(i)
@@ -180,7 +185,12 @@ func (c *Cluster) take(i int32, g *group, sign int64) {
 	if n.cpu != 0 || n.memory != 0 {
 		s.cpuTaken += sign * n.cpu
 		s.memoryTaken += sign * n.memory
-		c.measure(i)
+		if s.node != nil { // else what there is counts when it comes
+			r := &c.rooms[i]
+			r.cpuFree -= sign * n.cpu
+			r.memoryFree -= sign * n.memory
+		}
+		s.reload()
 	}
 	for _, a := range n.generic {
 		s.genericTaken = add(s.genericTaken, a.kind, sign*a.n)
@@ -212,11 +222,16 @@ func (s *slot) portTaken(p hostPort) bool {
 	return false
 }
 
-// activate counts a task that is meant to run, or one that no longer is. One
-// more changes what fits where groups ask to be with the service.
+// activate counts a task that is there as one that is meant to run, or no longer.
 func (c *Cluster) activate(i int32, g *group, n int32) {
-	c.rooms[i].tasks += n
+	c.addActive(i, g, n)
 	c.rerank(i)
+}
+
+// addActive counts tasks that are meant to run. One more changes what fits where
+// groups ask to be with the service.
+func (c *Cluster) addActive(i int32, g *group, n int32) {
+	c.rooms[i].tasks += n
 	counts := g.service.counts
 	if counts[i] += n; counts[i] == 0 {
 		delete(counts, i)

@@ -14,6 +14,7 @@ const (
 	spread strategy = iota
 	binpack
 	capacity
+	usual // the cluster's
 )
 
 func numberOf(s setting.Strategy) strategy {
@@ -36,14 +37,22 @@ func (c *Cluster) usualStrategy() strategy {
 
 // strategyOf is the group's: its service's, whatever version the group is of.
 func (p *planner) strategyOf(g *group) strategy {
-	if s := p.view.Service(g.key.service); s != nil {
+	if g.service.strategy == usual {
+		return p.usual
+	}
+	return g.service.strategy
+}
+
+// ownStrategy is what a service says; usual where it says nothing that is known.
+func ownStrategy(s *api.Service) strategy {
+	if s != nil {
 		if name, ok := s.Spec.Labels[setting.LabelStrategy]; ok {
 			if named, err := setting.ParseStrategy(name); err == nil {
 				return numberOf(named)
 			}
 		}
 	}
-	return p.usual
+	return usual
 }
 
 // idleWeight is the weight of a node that does nothing, and the unit of weights.
