@@ -26,7 +26,10 @@ func (l *Loop) reset(v *state.View) {
 		keep(l.seen.Nodes, seen.Nodes, n.ID)
 		l.seen.NoteNode(n, now)
 	}
+	clear(l.names)
+	clear(l.namedBy)
 	for s := range v.Services() {
+		l.relate(s.ID, s)
 		keep(l.seen.Updates, seen.Updates, s.ID)
 		keep(l.seen.Rebalanced, seen.Rebalanced, s.ID)
 		l.seen.NoteService(s, now)
@@ -66,6 +69,16 @@ func (l *Loop) take(e *state.Event) {
 }
 
 func (l *Loop) takeService(p state.Pair[api.Service]) {
+	switch {
+	case p.After == nil:
+		l.relate(p.Before.ID, nil)
+		l.wakeNamers(p.Before)
+	case p.Before == nil:
+		l.wakeNamers(p.After)
+		fallthrough
+	default:
+		l.relate(p.After.ID, p.After)
+	}
 	if p.After != nil {
 		l.seen.NoteService(p.After, l.cfg.Now())
 		l.dirty[p.After.ID] = struct{}{}
@@ -76,12 +89,69 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 	l.dirty[p.Before.ID] = struct{}{}
 }
 
+// relate notes which services a service names in its constraints; s is nil once
+// it is gone.
+func (l *Loop) relate(id api.ServiceID, s *api.Service) {
+	for _, name := range l.names[id] {
+		if delete(l.namedBy[name], id); len(l.namedBy[name]) == 0 {
+			delete(l.namedBy, name)
+		}
+	}
+	delete(l.names, id)
+	if s == nil {
+		return
+	}
+	rules, _ := slot.RulesOf(&s.Spec) // those that do not parse are nobody's business
+	for _, named := range rules.Services() {
+		if l.namedBy[named.Name] == nil {
+			l.namedBy[named.Name] = map[api.ServiceID]struct{}{}
+		}
+		l.namedBy[named.Name][id] = struct{}{}
+		l.names[id] = append(l.names[id], named.Name)
+	}
+}
+
+// wakeNamers wakes the services that name s in their constraints.
+func (l *Loop) wakeNamers(s *api.Service) {
+	for id := range l.namedBy[s.Name()] {
+		l.dirty[id] = struct{}{}
+	}
+}
+
+// placing is what a constraint on a service sees of one of its tasks.
+type placing struct {
+	node                           api.NodeID
+	placed, wanted, ended, refused bool
+}
+
+func placingOf(t *api.Task) placing {
+	if t == nil {
+		return placing{ended: true}
+	}
+	return placing{t.NodeID, t.Status.State >= api.TaskAssigned, t.Wanted(), t.Status.State.Terminal(), t.Status.State == api.TaskPending && t.Status.Err != ""}
+}
+
+// takePlacing wakes those to whom it matters where the tasks of others are.
+func (l *Loop) takePlacing(p state.Pair[api.Task]) {
+	if len(l.namedBy) == 0 || placingOf(p.Before) == placingOf(p.After) {
+		return
+	}
+	t := p.After
+	if t == nil {
+		t = p.Before
+	}
+	if s := l.view.Service(t.ServiceID); s != nil {
+		l.wakeNamers(s)
+	}
+}
+
 // takeTask passes over the steps of a task that change nothing for its
 // service: of the ten that a task takes, only its end matters, where it is
 // awaited that it runs, and that it is placed where it must not stay. Of one that
 // takes over from another it matters too that it is placed, or that there is no
 // place for it.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
+	l.takePlacing(p)
 	if p.After == nil {
 		delete(l.seen.Tasks, p.Before.ID)
 		return

@@ -430,3 +430,62 @@ func (o *overtaken) Propose(ctx context.Context, cmd state.Command) (state.Resul
 	})
 	return o.fakeStore.Propose(ctx, cmd)
 }
+
+// TestGlobalServicesFollowByEvents: what a constraint on another service asks
+// for is done as soon as a task of that one is placed, has ended, or waits for
+// a node that there is not.
+func TestGlobalServicesFollowByEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		for _, id := range []api.NodeID{"n1", "n2"} {
+			n := &api.Node{ID: id, Status: api.NodeStatus{State: api.NodeReady}}
+			n.Spec.Availability = swarm.NodeAvailabilityActive
+			s.put(state.Op{PutNode: n})
+		}
+		stop := start(t, s)
+		for name, rule := range map[string]string{"agent": "service.name==db", "away": "service.name!=db"} {
+			svc := &api.Service{ID: api.ServiceID(name)}
+			svc.Spec.Name = name
+			svc.Spec.Mode.Global = &swarm.GlobalService{}
+			svc.Spec.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{rule}}
+			s.put(state.Op{PutService: svc})
+		}
+		expect := func(when string, agent, away int) {
+			t.Helper()
+			time.Sleep(10 * time.Millisecond) // a proposal takes one
+			if a, b := len(s.live("agent")), len(s.live("away")); a != agent || b != away {
+				t.Fatalf("%s: %d tasks of agent and %d of away, want %d and %d", when, a, b, agent, away)
+			}
+		}
+		expect("without db", 0, 2)
+		s.service("db", 1)
+		expect("db waits", 0, 2)
+		db := s.live("db")[0].ID
+		s.put(state.Op{AssignTasks: []state.Assign{{Task: db, Node: "n1"}}})
+		expect("db is placed", 1, 1)
+		s.put(state.Op{DesireTasks: []state.Desire{{Task: db, State: api.TaskShutdown}}})
+		next := s.next("db", db)
+		expect("db is followed", 1, 1)
+		s.put(state.Op{ReportTasks: []state.Report{{Task: next, Status: api.TaskStatus{State: api.TaskPending, Err: "no suitable node"}}}})
+		expect("db is refused and has not ended", 1, 1)
+		s.put(state.Op{ReportTasks: []state.Report{{Task: db, Status: api.TaskStatus{State: api.TaskShutdown}}}})
+		expect("db has ended", 0, 2)
+		s.put(state.Op{AssignTasks: []state.Assign{{Task: next, Node: "n2"}}})
+		expect("db is elsewhere", 1, 1)
+		s.put(state.Op{DeleteService: &state.DeleteService{ID: "db"}})
+		expect("db is removed", 0, 2)
+		_ = stop()
+	})
+}
+
+// next waits for the live task of a service that is not the one given.
+func (s *fakeStore) next(id string, not api.TaskID) api.TaskID {
+	for {
+		time.Sleep(time.Millisecond)
+		for _, t := range s.live(id) {
+			if t.ID != not {
+				return t.ID
+			}
+		}
+	}
+}

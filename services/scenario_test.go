@@ -216,8 +216,10 @@ func setServiceField(s *api.ServiceSpec, k, v string) {
 	case "global-job":
 		s.Mode = swarm.ServiceMode{GlobalJob: &swarm.GlobalJob{}}
 	case "constraint":
-		k, v, _ := strings.Cut(v, ":")
-		s.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{k + "==" + v}}
+		if k, v2, ok := strings.Cut(v, ":"); ok {
+			v = k + "==" + v2
+		}
+		s.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{v}}
 	case "label":
 		s.Labels = map[string]string{"label": v}
 	case "version":

@@ -43,6 +43,10 @@ type Loop struct {
 	seen slot.Seen
 
 	dirty map[api.ServiceID]struct{}
+	// names are the services that each service names in its constraints, and
+	// namedBy the services that name one.
+	names   map[api.ServiceID][]string
+	namedBy map[string]map[api.ServiceID]struct{}
 	// held are the services with a proposal under way, or whose last one this
 	// manager's own state has not reached yet: the index it must reach.
 	held    map[api.ServiceID]uint64
@@ -70,7 +74,8 @@ func New(cfg Config) (*Loop, error) {
 	}
 	return &Loop{
 		cfg: cfg, seen: slot.NewSeen(),
-		dirty: map[api.ServiceID]struct{}{}, held: map[api.ServiceID]uint64{}, wake: map[api.ServiceID]time.Time{},
+		dirty: map[api.ServiceID]struct{}{}, names: map[api.ServiceID][]string{}, namedBy: map[string]map[api.ServiceID]struct{}{},
+		held: map[api.ServiceID]uint64{}, wake: map[api.ServiceID]time.Time{},
 		results: make(chan outcome, inFlight),
 	}, nil
 }

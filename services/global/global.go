@@ -41,16 +41,16 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 
 // Places yields every node as a slot of the service, with what it is for it,
 // and what the service has left of nodes that were removed: nothing where the
-// constraints do not parse.
+// constraints do not parse. Where they name other services the nodes are those
+// that have tasks of these, or have none, and follow them; a job finishes what it
+// has begun.
 func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slot, Place] {
 	return func(yield func(slot.Slot, Place) bool) {
-		var rules constraint.List
-		if p := s.Spec.TaskTemplate.Placement; p != nil {
-			var err error
-			if rules, err = constraint.Parse(p.Constraints); err != nil {
-				return
-			}
+		rules, err := slot.RulesOf(&s.Spec)
+		if err != nil {
+			return
 		}
+		beside := slot.NewBeside(v, s, rules)
 		byNode := make(map[api.NodeID]slot.Slot, len(slots))
 		for _, sl := range slots {
 			byNode[sl.Node] = sl
@@ -61,7 +61,8 @@ func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slo
 				sl.Key = slot.Key{Node: n.ID}
 			}
 			delete(byNode, n.ID)
-			if !yield(sl, placeOf(n, rules)) {
+			met, settled := beside.At(n.ID)
+			if !yield(sl, placeOf(n, rules, met, settled && !s.IsJob())) {
 				return
 			}
 		}
@@ -73,10 +74,16 @@ func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slo
 	}
 }
 
-func placeOf(n *api.Node, rules constraint.List) Place {
+// placeOf judges a node. met says that it satisfies the constraints on other
+// services, settled that it will not in a moment.
+func placeOf(n *api.Node, rules constraint.List, met, settled bool) Place {
 	switch {
-	case n.Spec.Availability == swarm.NodeAvailabilityDrain || !rules.Match(n):
+	case n.Spec.Availability == swarm.NodeAvailabilityDrain || !rules.Match(n) || !met && settled:
 		return Unwanted
+	case !met:
+		// A task of the other service that is restarted, or moves, must not stop
+		// what stands beside it each time.
+		return Tolerated
 	case n.Spec.Availability == swarm.NodeAvailabilityPause || n.Status.State != api.NodeReady:
 		// A node that is down keeps its task: nobody else could run it, and the
 		// node takes it up again when it returns.

@@ -10,7 +10,6 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
-	"github.com/swarmctl/swarmctl/api/constraint"
 	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/rollout"
@@ -83,16 +82,17 @@ type place struct {
 
 // count looks where the tasks are, or will be.
 func (b *balance) count(slots []slot.Slot) {
-	var rules constraint.List
-	if p := b.service.Spec.TaskTemplate.Placement; p != nil {
-		var err error
-		if rules, err = constraint.Parse(p.Constraints); err != nil {
-			return // of a newer program
-		}
+	rules, err := slot.RulesOf(&b.service.Spec)
+	if err != nil {
+		return // of a newer program
 	}
+	beside := slot.NewBeside(b.view, b.service, rules)
 	byID := map[api.NodeID]*place{}
 	for n := range b.view.Nodes() {
 		if n.Status.State != api.NodeReady || n.Status.SessionLost || n.Spec.Availability != swarm.NodeAvailabilityActive || !rules.Match(n) {
+			continue
+		}
+		if met, _ := beside.At(n.ID); !met {
 			continue
 		}
 		p := &place{node: n}

@@ -45,7 +45,9 @@ func NewMoves(v *state.View, s *api.Service, seen Seen, now time.Time) *Moves {
 
 // Leaving says whether a task is to leave its node, and when to ask again
 // though nothing happens; zero is never. Every task is judged by its own spec:
-// what a newer one asks for is the business of the rollout.
+// what a newer one asks for is the business of the rollout. Constraints on other
+// services say where a task starts, and make none leave: two services that
+// follow each other would never come to rest.
 func (m *Moves) Leaving(t *api.Task) (Leave, time.Time) {
 	if t.NodeID == "" {
 		return Leave{}, time.Time{}
@@ -93,9 +95,7 @@ func (m *Moves) spec(t *api.Task) moveSpec {
 		return spec
 	}
 	if own := m.view.SpecOf(t); own != nil {
-		if p := own.Spec.TaskTemplate.Placement; p != nil {
-			spec.rules, _ = constraint.Parse(p.Constraints)
-		}
+		spec.rules, _ = RulesOf(&own.Spec)
 		spec.selfStop = setting.SelfStopOf(own.Spec.Labels)
 	}
 	m.specs[t.SpecVersion] = spec
