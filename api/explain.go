@@ -21,7 +21,8 @@ type Explanation struct {
 	Resources []string `json:",omitempty"`
 	// Since is when the task reached its state; for one that waits, when it was made.
 	Since time.Time
-	// Err is why the task does not run, Note what it waits for before it may.
+	// Err is why the task does not run, Note what it waits for before it may, or
+	// why it is not replaced though its node is out of reach.
 	Err  string `json:",omitempty"`
 	Note string `json:",omitempty"`
 	// Nodes are the nodes that were asked, while the task waits for one.

@@ -52,8 +52,12 @@ func printExplanation(w io.Writer, x api.Explanation, now time.Time) error {
 	if len(x.Resources) > 0 {
 		fmt.Fprintf(w, "It has these resources of the node: %s.\n", strings.Join(x.Resources, ", "))
 	}
-	if x.Note != "" {
+	switch {
+	case x.Note == "":
+	case x.NodeID == "" || x.Desired == "ready":
 		fmt.Fprintf(w, "It may not run yet: %s.\n", x.Note)
+	default:
+		fmt.Fprintf(w, "It is waited for: %s.\n", x.Note)
 	}
 	switch {
 	case unwanted && x.State == "pending":

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ func (a *API) taskExplain(w http.ResponseWriter, r *http.Request) error {
 func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
 	x := api.Explanation{
 		ID: t.ID, Name: view.TaskName(t), ServiceID: t.ServiceID, State: t.Status.State.String(), Desired: t.Desired.String(),
-		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: t.RestartNote(),
+		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: cmp.Or(t.RestartNote(), downNote(view, t, a.cfg.Now())),
 	}
 	for _, g := range t.GenericResources {
 		if n := g.NamedResourceSpec; n != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net/netip"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -217,10 +218,10 @@ func jobStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 }
 
 // projectTask gives a task the spec that it runs, which it does not carry.
-func projectTask(view *state.View, t *api.Task) swarm.Task {
+func projectTask(view *state.View, t *api.Task, now time.Time) swarm.Task {
 	out := projectTaskOf(view.SpecOf(t), t)
 	out.NetworksAttachments = projectAttachments(view, t.Networks)
-	out.Status.Err = cmp.Or(out.Status.Err, selfStopNote(view, t), newPortTroubles(view).of(t), noteOf(t, canaryNote(view, t)))
+	out.Status.Err = cmp.Or(out.Status.Err, downNote(view, t, now), newPortTroubles(view).of(t), noteOf(t, canaryNote(view, t)))
 	return out
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
-	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/rollout"
 )
@@ -105,11 +104,11 @@ func failedSince(s *api.Service, t *api.Task) bool {
 
 // warnings are those of a change of a service. One that replaces no task does
 // not repeat what was said before.
-func warnings(old, next *api.Service, rollback bool) []string {
-	list := servicespec.Warnings(&next.Spec)
+func warnings(view *state.View, old, next *api.Service, rollback bool) []string {
+	list := specWarnings(view, &next.Spec)
 	switch {
 	case state.SameTask(&old.Spec, &next.Spec):
-		said := servicespec.Warnings(&old.Spec)
+		said := specWarnings(view, &old.Spec)
 		return slices.DeleteFunc(list, func(w string) bool { return slices.Contains(said, w) })
 	case rollback:
 		return list

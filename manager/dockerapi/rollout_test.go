@@ -208,6 +208,25 @@ func TestHostPortsAreStoppedFirstWithAWarning(t *testing.T) {
 	}
 }
 
+func TestConstraintsOnServicesThatAreNotThereYetAreWarnedOf(t *testing.T) {
+	c := start(t, nil)
+	spec := serviceSpec("cache")
+	spec.TaskTemplate.Placement = &swarm.Placement{Constraints: []string{"service.name==db", "service.name!=web", "service.name==cache"}}
+	made, err := c.docker.ServiceCreate(t.Context(), spec, swarm.ServiceCreateOptions{})
+	c.must(err)
+	if want := []string{"constraint service.name==db: there is no service db: service cache runs nowhere until there is"}; !slices.Equal(made.Warnings, want) {
+		t.Errorf("warned: %q, want %q", made.Warnings, want)
+	}
+	c.create(serviceSpec("db"))
+	now := c.inspect("cache")
+	now.Spec.TaskTemplate.ForceUpdate++
+	updated, err := c.docker.ServiceUpdate(t.Context(), "cache", now.Version, now.Spec, swarm.ServiceUpdateOptions{})
+	c.must(err)
+	if len(updated.Warnings) > 0 {
+		t.Errorf("warned though db is there: %q", updated.Warnings)
+	}
+}
+
 func TestRefusedCanaries(t *testing.T) {
 	c := start(t, nil)
 	c.withCanary("2", 3)

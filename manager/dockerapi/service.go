@@ -110,7 +110,7 @@ func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := a.propose(r, state.Op{PutService: s}); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: string(s.ID), Warnings: servicespec.Warnings(&spec)})
+	return writeJSON(w, http.StatusCreated, swarm.ServiceCreateResponse{ID: string(s.ID), Warnings: specWarnings(view, &spec)})
 }
 
 func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
@@ -156,7 +156,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := a.propose(r, state.Op{PutService: next}); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{Warnings: warnings(old, next, rollback == "previous")})
+	return writeJSON(w, http.StatusOK, swarm.ServiceUpdateResponse{Warnings: warnings(view, old, next, rollback == "previous")})
 }
 
 // updated is the service after an update, or after a rollback to what it was

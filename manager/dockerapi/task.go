@@ -32,7 +32,7 @@ func (a *API) taskList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeList(w, tasks, newTaskRows(view).append)
+	return writeList(w, tasks, newTaskRows(view, a.cfg.Now()).append)
 }
 
 // chooseTasks yields the tasks that the filters let through. Services and
@@ -118,5 +118,5 @@ func (a *API) taskInspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, projectTask(view, t))
+	return writeJSON(w, http.StatusOK, projectTask(view, t, a.cfg.Now()))
 }

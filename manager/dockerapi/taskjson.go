@@ -17,6 +17,7 @@ import (
 // version; and what is left is written by hand, since it is written 30,000 times.
 type taskRows struct {
 	view     *state.View
+	now      time.Time
 	specs    map[specKey]taskSpec
 	networks map[api.NetworkID]json.RawMessage // as tasks show them
 	ports    *portTroubles
@@ -33,8 +34,8 @@ type taskSpec struct {
 	note string // what a canary makes of its tasks
 }
 
-func newTaskRows(view *state.View) *taskRows {
-	return &taskRows{view: view, specs: map[specKey]taskSpec{}, networks: map[api.NetworkID]json.RawMessage{}, ports: newPortTroubles(view)}
+func newTaskRows(view *state.View, now time.Time) *taskRows {
+	return &taskRows{view: view, now: now, specs: map[specKey]taskSpec{}, networks: map[api.NetworkID]json.RawMessage{}, ports: newPortTroubles(view)}
 }
 
 func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
@@ -44,7 +45,7 @@ func (r *taskRows) append(b []byte, t *api.Task) ([]byte, error) {
 		s.spec, s.note = r.view.SpecOf(t), canaryNote(r.view, t)
 	}
 	row := projectTaskOf(s.spec, t)
-	row.Status.Err = cmp.Or(row.Status.Err, selfStopNote(r.view, t), r.ports.of(t), noteOf(t, s.note))
+	row.Status.Err = cmp.Or(row.Status.Err, downNote(r.view, t, r.now), r.ports.of(t), noteOf(t, s.note))
 	if !known {
 		var err error
 		if s.json, err = json.Marshal(row.Spec); err != nil {
