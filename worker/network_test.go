@@ -89,6 +89,31 @@ func TestUpdatesOfTheNetworksAreHandedOnWholeAndAcknowledgedOnce(t *testing.T) {
 	})
 }
 
+// A manager sends a session the networks as they were when it last had to make all
+// of it, and then what has changed since. The node may know that from the session
+// before: it must not go back to it, be it for the time of a pass alone.
+func TestASessionDoesNotBeginWithWhatIsOver(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		m := w.managers[0]
+		w.store.index = 7
+		m.since = []*wire.Fabric{{Index: 9, Removed: []string{"n2"}}}
+		w.start()
+		w.settle()
+		u := w.network.Updates()
+		if len(u) != 1 || u[0].Index != 9 || !u[0].Full || len(u[0].Networks) != 1 || u[0].Networks[0].ID != "n1" {
+			w.Errorf("handed on %+v, want network n1 alone, in one step", u)
+		}
+		if got := fmt.Sprint(m.saidApplied()); got != "[9]" {
+			w.Errorf("said %s, want [9]", got)
+		}
+		m.all(&wire.FromManager{Message: &wire.FromManager_Fabric{Fabric: &wire.Fabric{Index: 11, Removed: []string{"n1"}}}})
+		w.settle()
+		if u = w.network.Updates(); len(u) == 0 || u[len(u)-1].Index != 11 || u[len(u)-1].Full {
+			w.Errorf("handed on %+v, want the change as it came", u)
+		}
+	})
+}
+
 // A manager may lag behind the one before: what the node has applied by that
 // one's word says nothing of what this one has yet to say.
 func TestAnotherManagerIsToldAnew(t *testing.T) {

@@ -215,6 +215,9 @@ func (s *session) handle(m *wire.FromManager) error {
 		if err != nil {
 			return err
 		}
+		if err := s.beginFabric(); err != nil {
+			return err
+		}
 		s.runner.post(func() { s.runner.assign(u) })
 	case *wire.FromManager_Fabric:
 		return s.takeFabric(m.Fabric)

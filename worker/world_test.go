@@ -60,7 +60,8 @@ type manager struct {
 	refuse   error
 	mute     bool // answers nothing, as one that lost power
 	noAck    bool
-	deaf     bool // nothing that nodes say reaches it
+	deaf     bool           // nothing that nodes say reaches it
+	since    []*wire.Fabric // what has changed of the networks since what sessions begin with
 	goodbyes int
 	beats    int
 	said     []string // the descriptions that came after the first
@@ -99,6 +100,12 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 		SessionId: api.NewID(), Heartbeat: durationpb.New(500 * time.Millisecond), Cluster: &wire.ClusterInfo{ClusterId: testCluster},
 	}}})
 	m.weave(s, true)
+	m.mu.Lock()
+	since := m.since
+	m.mu.Unlock()
+	for _, f := range since {
+		m.say(s, &wire.FromManager{Message: &wire.FromManager_Fabric{Fabric: f}})
+	}
 	m.assign(s, true, slices.Collect(maps.Keys(m.store.all()))...)
 	for {
 		in, err := stream.Recv()

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
 )
@@ -50,6 +51,15 @@ func (s *Set) Apply(u *Update) {
 	}
 	for _, e := range u.Endpoints {
 		s.Endpoints[e.ID] = e
+	}
+}
+
+// Whole is an update that makes any set this one.
+func (s *Set) Whole() *Update {
+	return &Update{
+		Index: s.Index, Full: true,
+		Networks: slices.Collect(maps.Values(s.Networks)), Hosts: slices.Collect(maps.Values(s.Hosts)),
+		Services: slices.Collect(maps.Values(s.Services)), Endpoints: slices.Collect(maps.Values(s.Endpoints)),
 	}
 }
 

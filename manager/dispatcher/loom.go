@@ -110,11 +110,7 @@ func isDrain(known *fabric.Set, u *fabric.Update) bool {
 // all is the whole fabric: as it was not long ago, and what has changed since.
 func (l *loom) all() []*parcel {
 	if l.whole == nil || l.seq-l.wholeSeq > wholeLasts {
-		u := &fabric.Update{
-			Index: l.set.Index, Full: true,
-			Networks: slices.Collect(maps.Values(l.set.Networks)), Hosts: slices.Collect(maps.Values(l.set.Hosts)),
-			Services: slices.Collect(maps.Values(l.set.Services)), Endpoints: slices.Collect(maps.Values(l.set.Endpoints)),
-		}
+		u := l.set.Whole()
 		l.whole, l.wholeSeq = newParcel(u.Index, func() *fabric.Update { return u }), l.seq
 	}
 	return append([]*parcel{l.whole}, l.since(l.wholeSeq)...)
@@ -167,11 +163,9 @@ func merge(list []*change) *fabric.Update {
 		}
 	}
 	// Something may have come back meanwhile, and a change takes away first.
-	return &fabric.Update{
-		Index: set.Index, Removed: slices.Collect(maps.Keys(gone)),
-		Networks: slices.Collect(maps.Values(set.Networks)), Hosts: slices.Collect(maps.Values(set.Hosts)),
-		Services: slices.Collect(maps.Values(set.Services)), Endpoints: slices.Collect(maps.Values(set.Endpoints)),
-	}
+	u := set.Whole()
+	u.Full, u.Removed = false, slices.Collect(maps.Keys(gone))
+	return u
 }
 
 // compare notes in an update what became of one object, if anything did.
