@@ -202,14 +202,20 @@ func (a *Agent) take() (updates []*fabric.Update, came int, holds map[string][]a
 }
 
 // publish lets those who wait see what a pass came to.
-func (a *Agent) publish(s state, complete bool) {
+func (a *Agent) publish(s state) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.state = s
 	close(a.changed)
 	a.changed = make(chan struct{})
-	if complete && a.applied != s.set.Index {
-		a.applied = s.set.Index
+}
+
+// acknowledge says that all parts agree with the fabric up to an index.
+func (a *Agent) acknowledge(index uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.applied != index {
+		a.applied = index
 		close(a.acked)
 		a.acked = make(chan struct{})
 	}

@@ -62,8 +62,11 @@ func (l *loop) pass(now time.Time) {
 	l.runGroup(l.first, now)
 	l.runGroup(l.second, now)
 	l.a.diagnose()
-	l.a.publish(state{l.came, l.view.set, l.troubles()}, l.complete())
-	l.a.attachEarly()
+	l.a.publish(state{l.came, l.view.set, l.troubles()})
+	l.a.attachEarly() // they have what an earlier daemon has set, which is not this view
+	if l.complete() {
+		l.a.acknowledge(l.view.set.Index)
+	}
 }
 
 // takeOver makes a new view of what has come.
