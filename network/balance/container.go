@@ -109,21 +109,28 @@ func (c *container) follow(now current, d departure) (trouble, err error) {
 // containers that agree with the old one.
 type departure struct {
 	old  *fabric.Set
-	left nft.Left
+	left *nft.Left
 }
 
 // left is who has left since the namespace last agreed with a set. One that could
-// not be worked on then is behind the others.
-func (c *container) left(d departure, set *fabric.Set) nft.Left {
+// not be worked on then is behind the others. Nobody has called who was in none of
+// its networks; in the ingress network, hosts alone call.
+func (c *container) left(d departure, set *fabric.Set) *nft.Left {
+	left := d.left
 	switch c.set {
 	case nil:
 		return nft.Strays(set)
 	case set:
 		return nil
 	case d.old:
-		return d.left
+	default:
+		left = nft.Gone(c.set, set)
 	}
-	return nft.Gone(c.set, set)
+	was := c.set
+	return left.In(func(id api.NetworkID) bool {
+		n := was.Networks[id]
+		return fabric.In(c.networks, id) != nil && (n == nil || !n.Ingress)
+	})
 }
 
 func (c *container) has6() bool { return len(c.tables) > 1 }

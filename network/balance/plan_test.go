@@ -260,15 +260,18 @@ func TestAContainerThatIsBehindKnowsWhoHasLeft(t *testing.T) {
 		{"one that agreed with the last set", second, false, true},
 		{"one that agreed with the set before", first, true, true},
 	} {
-		left := (&container{set: c.set}).left(d, third)
-		if left(t1, tcp) != c.one || left(t2, tcp) != c.two {
-			t.Errorf("%s: t1 has left: %v, t2: %v", c.name, left(t1, tcp), left(t2, tcp))
+		left := (&container{set: c.set, networks: []api.Attachment{world.At("front", "10.0.1.9")}}).left(d, third)
+		if left.Has(t1, tcp) != c.one || left.Has(t2, tcp) != c.two {
+			t.Errorf("%s: t1 has left: %v, t2: %v", c.name, left.Has(t1, tcp), left.Has(t2, tcp))
 		}
+	}
+	if left := (&container{set: second, networks: []api.Attachment{world.At("other", "10.0.9.9")}}).left(d, third); left != nil {
+		t.Error("connections are looked at where nobody can have called who has left")
 	}
 	if left := (&container{set: third}).left(d, third); left != nil {
 		t.Error("one that agrees already has somebody leave")
 	}
-	if left := (&container{}).left(d, third); left(t1, tcp) || !left(t1, unix.IPPROTO_UDP) {
+	if left := (&container{}).left(d, third); left.Has(t1, tcp) || !left.Has(t1, unix.IPPROTO_UDP) {
 		t.Error("of what an earlier daemon has left, streams of datagrams alone are dropped")
 	}
 }

@@ -76,6 +76,10 @@ func TestWhatIsTrackedIsDroppedWithWhoeverHasLeft(t *testing.T) {
 		t.Error("nobody has left, and connections are looked at")
 	}
 	gone, strays := nft.Gone(old, now), nft.Strays(now)
+	elsewhere := func(id api.NetworkID) bool { return id != "net" }
+	if gone.In(elsewhere) != nil || strays.In(elsewhere) != strays {
+		t.Error("whoever has left was in no other network, and a stray may have been")
+	}
 	for _, c := range []struct {
 		addr          string
 		protocol      uint8
@@ -89,8 +93,25 @@ func TestWhatIsTrackedIsDroppedWithWhoeverHasLeft(t *testing.T) {
 		{"10.0.9.99", unix.IPPROTO_UDP, false, false}, // of no network of the cluster
 	} {
 		a := netip.MustParseAddr(c.addr)
-		if gone(a, c.protocol) != c.gone || strays(a, c.protocol) != c.strayed {
-			t.Errorf("%s, protocol %d: gone %v, a stray %v", c.addr, c.protocol, gone(a, c.protocol), strays(a, c.protocol))
+		if gone.Has(a, c.protocol) != c.gone || strays.Has(a, c.protocol) != c.strayed {
+			t.Errorf("%s, protocol %d: gone %v, a stray %v", c.addr, c.protocol, gone.Has(a, c.protocol), strays.Has(a, c.protocol))
 		}
+	}
+}
+
+func TestConnectionsThatWereNotAnsweredAreThoseOfWhoGetsNoMore(t *testing.T) {
+	at := func(list ...string) map[netip.Addr]bool {
+		out := map[netip.Addr]bool{}
+		for _, a := range list {
+			out[netip.MustParseAddr(a)] = true
+		}
+		return out
+	}
+	if nft.Unheard(at("10.0.1.5"), at("10.0.1.5", "10.0.1.6")) != nil || nft.Unheard(nil, at("10.0.1.5")) != nil {
+		t.Error("nobody gets less, and connections are looked at")
+	}
+	l := nft.Unheard(at("10.0.1.5", "10.0.1.6"), at("10.0.1.5"))
+	if l.Has(netip.MustParseAddr("10.0.1.5"), unix.IPPROTO_TCP) || !l.Has(netip.MustParseAddr("10.0.1.6"), unix.IPPROTO_TCP) {
+		t.Error("want those of 10.0.1.6 alone")
 	}
 }

@@ -5,10 +5,8 @@ import (
 	"os"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/swarmctl/swarmctl/network/netns"
 )
 
 // Space is a network namespace in which our tables are. Its sockets stay open:
@@ -18,7 +16,7 @@ import (
 type Space struct {
 	ns      *os.File // nil: the program's own
 	conn    *nftables.Conn
-	tracked *netlink.Handle
+	tracked *netlink.Conn
 	swaps   uint32 // of chains that serve, since it was opened
 }
 
@@ -36,8 +34,12 @@ func (s *Space) Path() string {
 // Close closes the sockets.
 func (s *Space) Close() {
 	s.drop()
+	s.untrack()
+}
+
+func (s *Space) untrack() {
 	if s.tracked != nil {
-		s.tracked.Close()
+		_ = s.tracked.Close()
 		s.tracked = nil
 	}
 }
@@ -67,14 +69,18 @@ func (s *Space) rules() (*nftables.Conn, error) {
 }
 
 // tracking is the socket for tracked connections.
-func (s *Space) tracking() (*netlink.Handle, error) {
+func (s *Space) tracking() (*netlink.Conn, error) {
 	if s.tracked != nil {
 		return s.tracked, nil
 	}
-	h, err := netns.Handle(s.Path(), unix.NETLINK_NETFILTER)
+	config := &netlink.Config{}
+	if s.ns != nil {
+		config.NetNS = int(s.ns.Fd())
+	}
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, config)
 	if err != nil {
 		return nil, fmt.Errorf("tracked connections: %w", err)
 	}
-	s.tracked = h
-	return h, nil
+	s.tracked = c
+	return c, nil
 }
