@@ -3,7 +3,12 @@ package balance
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -14,20 +19,23 @@ import (
 
 const (
 	// underWay is how long a packet may still be on its way when the balancer
-	// that has sent it knows better. Between hosts of one site it is a millisecond; the
-	// queues of a starved host's kernel take the rest.
+	// that has sent it knows better: so long nothing new must have come. Between
+	// hosts of one site it is a millisecond; the queues of a starved host's kernel
+	// take the rest, and let go of many at once.
 	underWay = 50 * time.Millisecond
-	// settleLook is how often the queues are looked at, settlePatience for how long.
-	// A program that accepts nothing for a second will not accept either.
+	// settleLook is how often queues that are not empty are looked at, and
+	// settlePatience how long a container is waited for. A program that accepts
+	// nothing for a second will not accept either, and whoever calls it for longer
+	// does not ask a balancer.
 	settleLook     = 20 * time.Millisecond
 	settlePatience = time.Second
 )
 
 // Settle returns when a container which no balancer sends new connections to any
-// more has accepted those that were under way: a server that is told to stop
-// closes its listening sockets first, and the kernel resets whatever is still in
-// their queues. It waits no longer than a second, or than ctx, and is silent about
-// a container that it has no charge of.
+// more gets none, and has accepted those that were under way: a server that is told
+// to stop closes its listening sockets first, and the kernel resets whatever is still
+// in their queues, and refuses what comes later. It waits no longer than a second, or
+// than ctx, and is silent about a container that it has no charge of.
 func (b *Balancer) Settle(ctx context.Context, id string) error {
 	b.mu.Lock()
 	c := b.containers[id]
@@ -37,37 +45,70 @@ func (b *Balancer) Settle(ctx context.Context, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	wait := time.NewTimer(underWay)
-	defer wait.Stop()
-	for {
+	before, err := c.arrivals()
+	pause := underWay
+	for err == nil {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-wait.C:
+		case <-time.After(pause):
 		}
-		n, err := c.knocking()
-		if err != nil || n == 0 {
+		var now arrivals
+		if now, err = c.arrivals(); now.opened == before.opened && now.waiting == 0 {
 			return err
 		}
-		wait.Reset(settleLook)
+		if pause = settleLook; now.opened != before.opened {
+			pause = underWay
+		}
+		before = now
 	}
+	return err
 }
 
-// knocking is how many connections the container's programs have not accepted yet.
-func (c *container) knocking() (n int, err error) {
+// arrivals are the TCP connections that have come to a container.
+type arrivals struct {
+	opened  uint64 // since it was made
+	waiting int    // not accepted by its programs yet
+}
+
+func (c *container) arrivals() (a arrivals, err error) {
 	err = c.work(func() error {
-		return netns.Do(c.space.Path(), func() error {
+		return netns.Do(c.space.Path(), func() (err error) {
+			if a.opened, err = opened(); err != nil {
+				return fmt.Errorf("connections of container %s: %w", c.id, err)
+			}
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 				more, err := backlog(family)
 				if err != nil {
 					return fmt.Errorf("listening sockets of container %s: %w", c.id, err)
 				}
-				n += more
+				a.waiting += more
 			}
 			return nil
 		})
 	})
-	return n, err
+	return a, err
+}
+
+// opened is how many connections have come to the thread's namespace: PassiveOpens
+// in /proc/net/snmp, where a line of names is followed by one of values.
+func opened() (uint64, error) {
+	data, err := os.ReadFile("/proc/thread-self/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	var names []string
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "Tcp:" {
+			continue
+		}
+		if i := slices.Index(names, "PassiveOpens"); i > 0 && i < len(fields) {
+			return strconv.ParseUint(fields[i], 10, 64)
+		}
+		names = fields
+	}
+	return 0, errors.New("the kernel does not count them")
 }
 
 // backlog counts connections that wait to be accepted by the listening sockets of

@@ -49,6 +49,38 @@ func TestAContainerSettlesWhenItHasAcceptedWhatWasUnderWay(t *testing.T) {
 	}
 }
 
+// What a starved host's kernel still had to send comes late.
+func TestAContainerSettlesWhenNothingNewComes(t *testing.T) {
+	l := newLAN(t, 2)
+	server, caller := l.tasks[0], l.tasks[1]
+	server.Serve(81)
+	to := net.JoinHostPort(l.at(0).Addrs[0].String(), "81")
+	settled := make(chan time.Time, 1)
+	var last time.Time
+	longest := time.Duration(0) // that nothing came, for want of time of the caller
+	for begin := time.Now(); time.Since(begin) < 6*underWay; {
+		at := time.Now()
+		c, err := caller.Dial("tcp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if last.IsZero() {
+			go func() {
+				if err := l.b.Settle(t.Context(), server.Name); err != nil {
+					t.Error(err)
+				}
+				settled <- time.Now()
+			}()
+			last = at
+		}
+		longest, last = max(longest, time.Since(last)), at
+	}
+	if early := last.Sub(<-settled); early > -underWay && longest < underWay {
+		t.Errorf("settled %s after somebody called, want %s", -early, underWay)
+	}
+}
+
 func TestWhoNeverAcceptsIsNotWaitedForLong(t *testing.T) {
 	l := newLAN(t, 2)
 	var at net.Listener

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
@@ -61,18 +62,54 @@ func (g *Ingress) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 	return g.work(func() error {
 		left := nft.Strays(set)
 		if g.set != nil {
-			left = nft.Gone(g.set, set)
+			left = nft.Gone(g.set, set).In(isIngress(g.set))
 		}
 		p := newPlan(set, suspect, g.cfg.Self)
 		if err := g.agree(p); err != nil {
 			return err
 		}
+		g.moveUnheard(g.plan, p)
 		g.plan = p
 		if err := g.space.Forget(left, g.tables[1].Made); err != nil {
 			return err // the next time it is who has left since the same set
 		}
 		g.set = set
 		return nil
+	})
+}
+
+// isIngress tells the network of published ports: no other is behind a port.
+func isIngress(set *fabric.Set) func(api.NetworkID) bool {
+	return func(id api.NetworkID) bool { n := set.Networks[id]; return n == nil || n.Ingress }
+}
+
+// late is by when the first packet of a connection has been answered, if ever.
+const late = 50 * time.Millisecond
+
+// moveUnheard drops what is tracked of connections to those that get no more of
+// them, where no answer has come: the first packet of such a connection was lost, or
+// is late, and the kernel sends it again in a second, to whoever serves then. It
+// would be sent to the same task otherwise, which may have been told to stop by
+// then and refuse it. Nobody waits for this. It comes before the task is told,
+// since Settle waits as long, and after answers that are on their way.
+func (g *Ingress) moveUnheard(old, now *plan) {
+	if old == nil || now == nil {
+		return
+	}
+	before := old.receivers()
+	if nft.Unheard(before, now.receivers()) == nil {
+		return
+	}
+	time.AfterFunc(late, func() { // ends by itself, and does nothing after Close
+		err := g.work(func() error {
+			if g.plan == nil {
+				return nil
+			}
+			return g.space.Forget(nft.Unheard(before, g.plan.receivers()), g.tables[1].Made)
+		})
+		if err != nil {
+			g.cfg.Log.Warn("connections that were not answered stay with tasks that are out of the balancers", "err", err)
+		}
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -500,6 +501,46 @@ func TestAnIdleConnectionStaysAndDatagramsMove(t *testing.T) {
 	l.gone(datagrams)
 	if s, _, err := world.Again(udp); err != nil || s != "c1" {
 		t.Errorf("%s is gone and the datagrams go to %q: %v", datagrams, s, err)
+	}
+}
+
+// A host without the time for its packets loses some. TCP sends the first packet of
+// a connection again after a second: by then the task that it was meant for may have
+// been told to stop, and refuse it.
+func TestAConnectionWhoseFirstPacketWasLostGoesToWhoServes(t *testing.T) {
+	l := newLab(t)
+	for _, name := range []string{"b1", "b2"} {
+		l.tasks[name].Run("iptables", "-I", "INPUT", "-p", "tcp", "-j", "DROP")
+	}
+	type result struct {
+		server string
+		err    error
+	}
+	asked := make(chan result, 1)
+	go func() {
+		var r result
+		c, err := l.client.DialIn(10*time.Second, "tcp", "10.77.0.1:8080")
+		if r.err = err; err == nil {
+			defer c.Close()
+			r.server, _, r.err = world.Again(c)
+		}
+		asked <- r
+	}()
+	dropped := func(name string) bool {
+		rule := strings.Fields(l.tasks[name].Run("iptables", "-S", "INPUT", "1", "-v"))
+		i := slices.Index(rule, "-c")
+		return rule[i+1] != "0"
+	}
+	for !dropped("b1") && !dropped("b2") {
+		time.Sleep(5 * time.Millisecond) // it has not got there yet
+	}
+	l.become(fabric.Serving, "c1")
+	l.become(fabric.Silent, "b1", "b2")
+	for _, name := range []string{"b1", "b2"} { // they have ended
+		l.tasks[name].Run("iptables", "-R", "INPUT", "1", "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+	}
+	if r := <-asked; r.err != nil || r.server != "c1" {
+		t.Errorf("answered by %q: %v", r.server, r.err)
 	}
 }
 

@@ -122,6 +122,19 @@ func subnets(set *fabric.Set) [2][]netip.Prefix {
 	return out
 }
 
+// receivers are those who are sent connections.
+func (p *plan) receivers() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for _, o := range p.ports {
+		for _, list := range o.to {
+			for _, a := range list {
+				out[a] = true
+			}
+		}
+	}
+	return out
+}
+
 func index(v6 bool) int {
 	if v6 {
 		return 1
