@@ -11,16 +11,15 @@ import (
 // serviceRebalance has the tasks of a service spread evenly again. A second
 // request while that is under way changes nothing.
 func (a *API) serviceRebalance(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
 	if err := rebalance.Check(s); err != nil {
 		return err
+	}
+	if s.Canary.Stands() && s.Canary.Phase != api.CanaryPlacing { // nobody knows for how long
+		return api.Errorf(api.CodeConflict, "service %s has a canary that waits, and nothing is moved meanwhile: promote it with `swarmctl service promote %[1]s`, or go back with `swarmctl service rollback %[1]s`", s.Name())
 	}
 	if !s.Rebalance.UnderWay() {
 		next := *s
@@ -34,11 +33,7 @@ func (a *API) serviceRebalance(w http.ResponseWriter, r *http.Request) error {
 
 // rebalanceInspect answers how the last rebalance of a service goes, or went.
 func (a *API) rebalanceInspect(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	_, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,22 @@ func TestWhatCannotBeRebalanced(t *testing.T) {
 	}
 }
 
+// Nobody knows for how long a canary waits: whoever waits for the rebalance would
+// wait as long, without a word.
+func TestNothingIsRebalancedWhileACanaryWaits(t *testing.T) {
+	c := start(t, engine(t))
+	next := *c.create(serviceSpec("web"))
+	next.Canary = &api.Canary{Phase: api.CanaryHeld}
+	c.apply(state.Op{PutService: &next})
+	want := "409 {\"message\":\"service web has a canary that waits, and nothing is moved meanwhile: promote it with `swarmctl service promote web`, or go back with `swarmctl service rollback web`\"}"
+	if got := c.post("/swarmctl/services/web/rebalance", ""); got != want {
+		t.Error(got)
+	}
+	if c.store.View().Service(next.ID).Rebalance != nil {
+		t.Error("a rebalance is under way")
+	}
+}
+
 // A task on a node that is down serves nobody, whatever is meant to become of it.
 func TestTasksOnANodeThatIsDownAreNotCounted(t *testing.T) {
 	c := start(t, engine(t))

@@ -16,11 +16,7 @@ import (
 
 // serviceRollout answers how far a service is on its way to another version.
 func (a *API) serviceRollout(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	view, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
@@ -30,11 +26,7 @@ func (a *API) serviceRollout(w http.ResponseWriter, r *http.Request) error {
 // servicePromote promotes the canary of a service, or confirms one that gets
 // the connections already.
 func (a *API) servicePromote(w http.ResponseWriter, r *http.Request) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
-	s, err := view.FindService(r.PathValue("id"))
+	view, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}

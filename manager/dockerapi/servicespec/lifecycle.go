@@ -31,6 +31,10 @@ func checkLifecycle(s *api.ServiceSpec) error {
 			return invalid("label %s: %s: leave the label out", rule.label, rule.why)
 		}
 	}
+	_, moves := s.Labels[setting.LabelRebalance]
+	if _, alone := s.Labels[setting.LabelSelfStop]; moves && alone {
+		return invalid("label %s: with %s a task would have to stop before its successor starts, so none is moved for balance: leave one of the two out", setting.LabelRebalance, setting.LabelSelfStop)
+	}
 	return checkCanary(s)
 }
 
@@ -70,12 +74,12 @@ func hostPort(s *api.ServiceSpec) string {
 
 // Warnings are what a valid, normalised spec asks for and does not get.
 func Warnings(s *api.ServiceSpec) (list []string) {
-	_, alone := s.Labels[setting.LabelSelfStop]
+	selfStop := setting.SelfStopOf(s.Labels)
 	why := ""
 	switch port := hostPort(s); {
 	case port != "":
 		why = "it publishes host port " + port + ", which two tasks of a node cannot hold"
-	case alone:
+	case selfStop > 0:
 		why = "with " + setting.LabelSelfStop + " no task runs twice"
 	default:
 		return nil
@@ -88,8 +92,9 @@ func Warnings(s *api.ServiceSpec) (list []string) {
 			list = append(list, fmt.Sprintf("%s order start-first does not hold for service %s: %s: tasks are stopped first", c.kind, s.Name, why))
 		}
 	}
-	if _, moves := s.Labels[setting.LabelRebalance]; moves && alone {
-		list = append(list, fmt.Sprintf("label %s of service %s: with %s a task is stopped before it starts elsewhere", setting.LabelRebalance, s.Name, setting.LabelSelfStop))
+	if after := setting.LifecycleOf(s.Labels).RescheduleAfter; after > 0 && after < selfStop {
+		list = append(list, fmt.Sprintf("label %s of service %s: %v has no effect: with %s a task is replaced when it has stopped itself, which it does %v after its node was cut off",
+			setting.LabelRescheduleAfter, s.Name, after, setting.LabelSelfStop, selfStop))
 	}
 	return list
 }

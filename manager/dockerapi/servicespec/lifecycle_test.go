@@ -26,7 +26,9 @@ func TestWhatAServiceDoesNotGetIsSaid(t *testing.T) {
 		{`{` + host + `,` + startFirst + `}`, []string{"update order start-first does not hold for service web: " + why, "rollback order start-first does not hold for service web: " + why}},
 		{`{` + host + `,"UpdateConfig":{"Order":"stop-first"},"RollbackConfig":{"Order":"start-first"}}`, []string{"rollback order start-first does not hold for service web: " + why}},
 		{`{"Labels":{"swarmctl.self-stop":"10s"},"UpdateConfig":{"Order":"start-first"}}`, []string{"update order start-first does not hold for service web: " + alone}},
-		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.rebalance":"1m"}}`, []string{"label swarmctl.rebalance of service web: with swarmctl.self-stop a task is stopped before it starts elsewhere"}},
+		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.reschedule.after":"5s"}}`, []string{"label swarmctl.reschedule.after of service web: 5s has no effect: with swarmctl.self-stop a task is replaced when it has stopped itself, which it does 10s after its node was cut off"}},
+		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.reschedule.after":"1m"}}`, nil},
+		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.reschedule.after":"0s"}}`, nil},
 	} {
 		spec := &api.ServiceSpec{}
 		spec.Name = "web"

@@ -132,6 +132,7 @@ func TestValidate(t *testing.T) {
 		{`{"Labels":{"swarmctl.reschedule.after":"5m"},"Mode":{"Global":{}}}`, invalid, `label swarmctl.reschedule.after: each task of a global service belongs to its node, and no other node takes it over: leave the label out`},
 		{`{"Labels":{"swarmctl.self-stop":"10s"},"Mode":{"GlobalJob":{}}}`, invalid, `label swarmctl.self-stop: each task of a global service belongs to its node, and no other node takes it over: leave the label out`},
 		{`{"Labels":{"swarmctl.rebalance":"2m"},"Mode":{"Global":{}}}`, invalid, `label swarmctl.rebalance: each task of a global service belongs to its node, and no other node takes it over: leave the label out`},
+		{`{"Labels":{"swarmctl.rebalance":"2m","swarmctl.self-stop":"10s"}}`, invalid, `label swarmctl.rebalance: with swarmctl.self-stop a task would have to stop before its successor starts, so none is moved for balance: leave one of the two out`},
 		{`{"Labels":{"swarmctl.rebalance":"2m"},"Mode":{"ReplicatedJob":{}}}`, invalid, `label swarmctl.rebalance: the tasks of a job end by themselves, and are not moved before: leave the label out`},
 
 		{`{"EndpointSpec":{"Mode":"anycast"}}`, invalid, `invalid resolution mode: "anycast": use vip or dnsrr`},
