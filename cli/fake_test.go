@@ -302,7 +302,7 @@ func (w *world) refuse(rw http.ResponseWriter) bool {
 
 func (w *world) serveNodes(rw http.ResponseWriter, r *http.Request, path []string) {
 	if len(path) == 0 {
-		answer(rw, w.nodes)
+		answer(rw, w.loaded(w.nodes))
 		if w.cluster.RootRotationInProgress {
 			w.rotateNext()
 		}
@@ -321,8 +321,20 @@ func (w *world) serveNodes(rw http.ResponseWriter, r *http.Request, path []strin
 			_ = json.NewDecoder(r.Body).Decode(&w.nodes[at].Spec)
 		}
 	default:
-		answer(rw, w.nodes[at])
+		answer(rw, w.loaded(w.nodes[at : at+1])[0])
 	}
+}
+
+// loaded are nodes as the API shows them; the second one has not said how busy it is.
+func (w *world) loaded(list []swarm.Node) []loadedNode {
+	out := make([]loadedNode, len(list))
+	for i, n := range list {
+		out[i].Node = n
+		if n.ID != w.nodes[1].ID {
+			out[i].Load = &api.NodeLoad{CPU: 40, Memory: 25}
+		}
+	}
+	return out
 }
 
 func (w *world) serveServices(rw http.ResponseWriter, r *http.Request, path []string) {

@@ -5,18 +5,22 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/go-units"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/setting"
 )
 
@@ -40,15 +44,43 @@ func nodeVerbs() []verb {
 	}
 }
 
+// loadedNode is a node with what Docker's has no field for.
+type loadedNode struct {
+	swarm.Node
+	Load *api.NodeLoad // nil: not known
+}
+
 // nodeRow is a line of node ls.
 type nodeRow struct {
 	Availability, EngineVersion, Hostname, ID, ManagerStatus string
 	Self                                                     bool
 	Status, TLSStatus                                        string
+	load                                                     *api.NodeLoad
+}
+
+// Load is how busy the node is, for formats that ask. Docker's CLI does not have it,
+// so it is not in --format json.
+func (r nodeRow) Load() string {
+	if r.load == nil {
+		return ""
+	}
+	return r.load.String()
+}
+
+func (c *call) nodes(ctx context.Context) (list []loadedNode, err error) {
+	f, err := filters.ToJSON(c.filters())
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{}
+	if f != "" {
+		query.Set("filters", f)
+	}
+	return list, c.askJSON(ctx, (&url.URL{Path: "/nodes", RawQuery: query.Encode()}).String(), &list)
 }
 
 func nodeList(ctx context.Context, c *call) error {
-	nodes, err := c.api().NodeList(ctx, swarm.NodeListOptions{Filters: c.filters()})
+	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,11 +90,11 @@ func nodeList(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	slices.SortFunc(nodes, func(a, b swarm.Node) int {
+	slices.SortFunc(nodes, func(a, b loadedNode) int {
 		return naturalCompare(a.Description.Hostname, b.Description.Hostname)
 	})
 	l := listing{
-		headers: map[string]string{"ID": "ID", "Self": "", "Hostname": "HOSTNAME", "Status": "STATUS", "Availability": "AVAILABILITY", "ManagerStatus": "MANAGER STATUS", "EngineVersion": "ENGINE VERSION", "TLSStatus": "TLS STATUS"},
+		headers: map[string]string{"ID": "ID", "Self": "", "Hostname": "HOSTNAME", "Status": "STATUS", "Availability": "AVAILABILITY", "ManagerStatus": "MANAGER STATUS", "EngineVersion": "ENGINE VERSION", "TLSStatus": "TLS STATUS", "Load": "IN USE"},
 		table:   "{{.ID}} {{if .Self}}*{{else}} {{ end }}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
 		raw:     `node_id: {{.ID}}\nhostname: {{.Hostname}}\nstatus: {{.Status}}\navailability: {{.Availability}}\nmanager_status: {{.ManagerStatus}}\n`,
 		quietly: "{{.ID}}",
@@ -70,8 +102,8 @@ func nodeList(ctx context.Context, c *call) error {
 	for _, n := range nodes {
 		l.rows = append(l.rows, nodeRow{
 			ID: n.ID, Self: n.ID == info.Swarm.NodeID, Hostname: n.Description.Hostname,
-			Status: pretty(n.Status.State), Availability: pretty(n.Spec.Availability), ManagerStatus: managerStatus(n),
-			EngineVersion: n.Description.Engine.EngineVersion, TLSStatus: tlsStatus(n, info.Swarm.Cluster),
+			Status: pretty(n.Status.State), Availability: pretty(n.Spec.Availability), ManagerStatus: managerStatus(n.Node),
+			EngineVersion: n.Description.Engine.EngineVersion, TLSStatus: tlsStatus(n.Node, info.Swarm.Cluster), load: n.Load,
 		})
 	}
 	return c.print(l)
@@ -132,9 +164,13 @@ func nodeInspect(ctx context.Context, c *call) error {
 			}
 			ref = id
 		}
-		n, raw, err := c.api().NodeInspectWithRaw(ctx, ref)
+		var n loadedNode
+		_, raw, err := c.api().NodeInspectWithRaw(ctx, ref)
+		if err == nil {
+			err = json.Unmarshal(raw, &n)
+		}
 		return object{raw, n}, err
-	}, func(w io.Writer, v any) { printNode(w, v.(swarm.Node)) })
+	}, func(w io.Writer, v any) { printNode(w, v.(loadedNode)) })
 }
 
 // changeNode reads a node, changes its spec and writes it back; change says
@@ -264,7 +300,7 @@ func nodePs(ctx context.Context, c *call) error {
 }
 
 // printNode is node inspect --pretty.
-func printNode(w io.Writer, n swarm.Node) {
+func printNode(w io.Writer, n loadedNode) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("ID:\t\t\t%s", n.ID)
 	if n.Spec.Name != "" {
@@ -294,6 +330,9 @@ func printNode(w io.Writer, n swarm.Node) {
 		memory = units.BytesSize(float64(n.Description.Resources.MemoryBytes))
 	}
 	p("Resources:\n CPUs:\t\t\t%d\n Memory:\t\t%s", n.Description.Resources.NanoCPUs/1e9, memory)
+	if n.Load != nil {
+		p(" In use:\t\t%s", n.Load)
+	}
 	plugins := map[string][]string{}
 	for _, pl := range n.Description.Engine.Plugins {
 		plugins[pl.Type] = append(plugins[pl.Type], pl.Name)

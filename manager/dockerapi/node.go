@@ -26,12 +26,12 @@ func (a *API) nodeList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, self := []swarm.Node{}, a.cfg.Node.ID()
+	list, self := []nodeJSON{}, a.cfg.Node.ID()
 	for n := range view.Nodes() {
 		if prefixMatch(f, "id", string(n.ID)) && prefixMatch(f, "name", n.Description.Hostname) &&
 			labelMatch(f, "label", n.Description.Engine.Labels) && labelMatch(f, "node.label", n.Spec.Labels) &&
 			f.ExactMatch("role", string(roleOf(n))) && f.ExactMatch("membership", "accepted") {
-			list = append(list, projectNode(n, n.ID == self))
+			list = append(list, nodeJSONOf(n, n.ID == self))
 		}
 	}
 	return writeJSON(w, http.StatusOK, list)
@@ -42,7 +42,7 @@ func (a *API) nodeInspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, projectNode(n, n.ID == a.cfg.Node.ID()))
+	return writeJSON(w, http.StatusOK, nodeJSONOf(n, n.ID == a.cfg.Node.ID()))
 }
 
 func (a *API) nodeUpdate(w http.ResponseWriter, r *http.Request) error {

@@ -172,3 +172,24 @@ func TestWhatIsForwardedIsNotForwardedAgain(t *testing.T) {
 		t.Errorf("forwarded again: %q", c.forward)
 	}
 }
+
+// Docker's CLI passes over what it does not know, and `docker node inspect` shows it.
+func TestHowBusyANodeIs(t *testing.T) {
+	c := start(t, nil)
+	c.addNode("node1", "h1", swarm.NodeRoleWorker, api.NodeReady)
+	const load = `"Load":{"CPU":40,"Memory":25}`
+	observe := func(o state.ObserveNode) {
+		o.ID = "node1"
+		c.apply(state.Op{ObserveNode: &o})
+	}
+	observe(state.ObserveNode{Load: &api.NodeLoad{CPU: 40, Memory: 25}})
+	for _, path := range []string{"/nodes", "/nodes/h1"} {
+		if got := c.get(path); !strings.Contains(got, load) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	observe(state.ObserveNode{Verdict: &state.Verdict{State: api.NodeDown}})
+	if got := c.get("/nodes/h1"); strings.Contains(got, "Load") {
+		t.Errorf("a node that is down says how busy it was: %s", got)
+	}
+}

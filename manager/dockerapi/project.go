@@ -65,6 +65,22 @@ func projectNode(n *api.Node, leader bool) swarm.Node {
 	return out
 }
 
+// nodeJSON is a node with what Docker's has no field for, which its clients pass
+// over and `docker node inspect` shows.
+type nodeJSON struct {
+	swarm.Node
+	// Load is how busy the node is; none where it has not said, or is not heard of.
+	Load *api.NodeLoad `json:",omitempty"`
+}
+
+func nodeJSONOf(n *api.Node, leader bool) nodeJSON {
+	out := nodeJSON{Node: projectNode(n, leader)}
+	if n.Status.State == api.NodeReady {
+		out.Load = n.Load
+	}
+	return out
+}
+
 func reachability(n *api.Node, leader bool) swarm.Reachability {
 	switch {
 	case leader || n.Status.State == api.NodeReady:
