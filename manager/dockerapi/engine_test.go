@@ -319,6 +319,16 @@ func TestEventsThatHaveBeen(t *testing.T) {
 	if _, next := ask("0", "", notTasks...); next() != "container start " {
 		t.Error("since 1970 is not since the first event")
 	}
+	// As with the engine, a time to come says nothing of what happens until then.
+	_, next = ask(c.at(time.Now().Add(time.Hour)), "", filters.Arg("type", "service"))
+	c.create(serviceSpec("db"))
+	if got := next(); got != "service create db" {
+		t.Errorf("since in an hour: %q", got)
+	}
+	soon := time.Now().Add(200 * time.Millisecond)
+	if got, _ := ask(c.at(soon), c.at(soon.Add(time.Millisecond)), filters.Arg("type", "config")); len(got) != 0 || time.Now().Before(soon) { // and it ends
+		t.Errorf("from soon until soon: %q", got)
+	}
 	if got := c.get("/v1.41/events?since=yesterday"); !strings.Contains(got, "is not a time in seconds since 1970") {
 		t.Errorf("no time: %s", got)
 	}
