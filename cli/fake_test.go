@@ -576,7 +576,7 @@ func (w *world) logs(rw http.ResponseWriter, r *http.Request, s swarm.Service) {
 }
 
 // change is what a session's "world" lines do: "outdated N", "inactive",
-// "input TEXT", "locked KEY", "root", "canary PHASE NEW OLD WANTED REPLICAS [FAILED]".
+// "input TEXT", "locked KEY", "root", "down", "replaced", "canary PHASE NEW OLD WANTED REPLICAS [FAILED]".
 func (w *world) change(words []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -598,6 +598,12 @@ func (w *world) change(words []string) {
 		w.input = strings.Join(words[1:], " ")
 	case "down":
 		w.nodes[1].Status.State = swarm.NodeStateDown
+	case "replaced": // what that node had, it has not heard of it
+		for i := range w.tasks {
+			if w.tasks[i].NodeID == w.nodes[1].ID {
+				w.tasks[i].DesiredState = swarm.TaskStateShutdown
+			}
+		}
 	}
 }
 

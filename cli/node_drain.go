@@ -27,29 +27,24 @@ func checkDrainFlags(g given) error {
 	if g.has("timeout") && !g.yes("wait") {
 		return errors.New("--timeout is for how long to wait: give --wait as well")
 	}
+	if to := g.str("availability"); g.yes("wait") && g.has("availability") && to != string(swarm.NodeAvailabilityDrain) {
+		return fmt.Errorf("--wait waits until a drained node is empty, and a node that is %s does not get so: give --availability drain, or leave --wait out", to)
+	}
 	return nil
 }
 
 // awaitEmpty waits until a node that is drained runs no task.
 func (c *call) awaitEmpty(ctx context.Context, ref string) error {
-	n, _, err := c.api().NodeInspectWithRaw(ctx, ref)
-	if err != nil {
-		return err
-	}
-	if n.Spec.Availability != swarm.NodeAvailabilityDrain {
-		return fmt.Errorf("node %s is %s: only a drained node gets empty: give --availability drain, or leave --wait out", ref, n.Spec.Availability)
-	}
 	patience := one(c.flags, "timeout", time.Duration(0))
 	if patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, patience, errTimeout)
 		defer cancel()
 	}
-	left := 0
-	began, deadline, said := c.app.now(), setting.DrainDeadlineOf(n.Spec.Labels), false
+	left, began, said := 0, c.app.now(), false
 	screen, wake := c.screen(), c.wakeups(ctx, "")
 	for {
-		bars, count, err := c.leaving(ctx, n.ID)
+		n, bars, count, err := c.draining(ctx, ref)
 		if ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
 			return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: node %s still runs %s; the cluster works on, `%s node ps %s` shows what is left",
 				patience, ref, counted(left, "task"), progName, ref)}
@@ -57,6 +52,7 @@ func (c *call) awaitEmpty(ctx context.Context, ref string) error {
 		if err != nil {
 			return err
 		}
+		deadline := setting.DrainDeadlineOf(n.Spec.Labels)
 		if left = count; !said && left > 0 && deadline > 0 && c.app.now().Sub(began) >= deadline {
 			screen.say("The drain deadline of %s has passed: tasks are stopped though no other node runs them.", deadline)
 			said = true
@@ -77,15 +73,32 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
+// draining looks at a node that gets empty, if it does.
+func (c *call) draining(ctx context.Context, ref string) (n swarm.Node, bars []bar, left int, err error) {
+	if n, _, err = c.api().NodeInspectWithRaw(ctx, ref); err != nil {
+		return n, nil, 0, err
+	}
+	if n.Spec.Availability != swarm.NodeAvailabilityDrain {
+		return n, nil, 0, fmt.Errorf("node %s is %s: only a drained node gets empty: give --availability drain, or leave --wait out", ref, n.Spec.Availability)
+	}
+	bars, left, err = c.leaving(ctx, n)
+	return n, bars, left, err
+}
+
 // leaving counts the tasks that a node still runs, and says of their services
-// what waits for another node.
-func (c *call) leaving(ctx context.Context, node string) (bars []bar, left int, err error) {
-	tasks, err := c.api().TaskList(ctx, swarm.TaskListOptions{Filters: filters.NewArgs(filters.Arg("node", node))})
+// what waits for another node. What a node that is down was to stop is gone, as far
+// as anybody can tell: it says so when it is back, if ever.
+func (c *call) leaving(ctx context.Context, node swarm.Node) (bars []bar, left int, err error) {
+	tasks, err := c.api().TaskList(ctx, swarm.TaskListOptions{Filters: filters.NewArgs(filters.Arg("node", node.ID))})
 	if err != nil {
 		return nil, 0, err
 	}
+	down := node.Status.State == swarm.NodeStateDown || node.Status.State == swarm.NodeStateDisconnected
 	args := filters.NewArgs(filters.Arg("desired-state", "running"))
 	for _, t := range tasks {
+		if down && (ended(t.DesiredState) || t.DesiredState == swarm.TaskStateRemove) {
+			continue
+		}
 		if !ended(t.Status.State) && taskOrder[t.Status.State] >= taskOrder[swarm.TaskStateAssigned] {
 			left++
 			args.Add("service", t.ServiceID)

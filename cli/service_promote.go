@@ -24,9 +24,15 @@ func promoteVerb() verb {
 
 func servicePromote(ctx context.Context, c *call) error {
 	ref := c.args[0]
+	var seen api.Rollout
+	if err := c.askJSON(ctx, servicePath(ref, "rollout"), &seen); err != nil {
+		return err
+	}
+	// What changes the service meanwhile may be the canary that goes on by itself.
+	path := servicePath(ref, "promote") + "?" + url.Values{"phase": {string(seen.Phase)}}.Encode()
 	var err error
 	for range attempts {
-		if _, err = c.post(ctx, servicePath(ref, "promote")); !isOutdated(err) {
+		if _, err = c.post(ctx, path); !isOutdated(err) {
 			break
 		}
 	}

@@ -48,7 +48,9 @@ func serviceRebalance(ctx context.Context, c *call) error {
 	var errs []error
 	for _, ref := range refs {
 		if err := c.askRebalance(ctx, ref); err != nil {
-			errs = append(errs, err)
+			if errs = append(errs, c.unlessTimeout(ctx, err)); ctx.Err() != nil {
+				return errors.Join(errs...)
+			}
 			continue
 		}
 		asked = append(asked, ref)
@@ -57,13 +59,21 @@ func serviceRebalance(ctx context.Context, c *call) error {
 		if c.flags.yes("detach") {
 			fmt.Fprintln(c.out, ref)
 		} else if err := c.awaitRebalance(ctx, ref); err != nil {
-			errs = append(errs, named(ref, err))
+			if errs = append(errs, c.unlessTimeout(ctx, named(ref, err))); ctx.Err() != nil {
+				break
+			}
 		}
 	}
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: the cluster works on", one(c.flags, "timeout", time.Duration(0)))}
-	}
 	return errors.Join(errs...)
+}
+
+// unlessTimeout is an error, or that the time of --timeout has passed: then it
+// says no more than that.
+func (c *call) unlessTimeout(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !errors.Is(context.Cause(ctx), errTimeout) {
+		return err
+	}
+	return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: the cluster works on", one(c.flags, "timeout", time.Duration(0)))}
 }
 
 // movable are the names of the services that can be rebalanced.

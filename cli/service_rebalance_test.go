@@ -37,6 +37,7 @@ func TestServiceRebalance(t *testing.T) {
 			asked = append(asked, name)
 		case name == "db":
 			now = api.Rebalance{Outcome: "stopped: db.2 stays where it is: no suitable node", Stopped: true}
+		case name == "slow":
 		case looks[name] > 0:
 			now = api.Rebalance{Outcome: "balanced: 6 tasks on 3 nodes"}
 		}
@@ -71,7 +72,14 @@ func TestServiceRebalance(t *testing.T) {
 			t.Errorf("service rebalance %s: exit %d\n%s%s", tt.args, code, out, errs)
 		}
 	}
-	if got := strings.Join(asked, " "); strings.Count(got, "web") != 3 || strings.Contains(got, "agent") {
+	if code, _, errs := run("service", "create", "-d", "--name", "slow", "busybox"); code != 0 {
+		t.Fatal(errs)
+	}
+	code, _, errs := run("service", "rebalance", "--timeout", "50ms", "agent", "slow", "web")
+	if want := "Error response from daemon: service agent is global\ntimed out after 50ms: the cluster works on\n"; code != exitTimeout || errs != want {
+		t.Errorf("one that takes long: exit %d\n%s", code, errs)
+	}
+	if got := strings.Join(asked, " "); strings.Count(got, "web") != 4 || strings.Contains(got, "agent") {
 		t.Errorf("asked for %s", got)
 	}
 }

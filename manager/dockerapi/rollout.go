@@ -24,13 +24,18 @@ func (a *API) serviceRollout(w http.ResponseWriter, r *http.Request) error {
 }
 
 // servicePromote promotes the canary of a service, or confirms one that gets
-// the connections already.
+// the connections already. Who gives a phase means the canary in that phase alone: it
+// may go on by itself in that moment, and to confirm it is to give up the way back.
 func (a *API) servicePromote(w http.ResponseWriter, r *http.Request) error {
 	view, s, err := found(a, r, (*state.View).FindService)
 	if err != nil {
 		return err
 	}
-	if now := rolloutOf(view, s, a.cfg.Now()); now.Phase == api.CanaryPlacing && !rollout.Stopped(s) {
+	now := rolloutOf(view, s, a.cfg.Now())
+	if meant := api.CanaryPhase(r.URL.Query().Get("phase")); meant != "" && now.Phase != "" && meant != now.Phase {
+		return api.Errorf(api.CodeConflict, "service %s: its canary is not %s any more but %s: see `swarmctl service inspect --pretty %[1]s`, and promote it again if that is what you want", s.Name(), meant, now.Phase)
+	}
+	if now.Phase == api.CanaryPlacing && !rollout.Stopped(s) {
 		return api.Errorf(api.CodeConflict, "service %s: %d of the %d tasks of its canary run: promote it when all of them do, or go back with `swarmctl service rollback %s`",
 			s.Name(), now.New, now.Wanted, s.Name())
 	}

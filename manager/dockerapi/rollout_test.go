@@ -141,6 +141,13 @@ func TestLifeOfABlueGreenUpdate(t *testing.T) {
 	if a, b := c.errOf("new1"), c.errOf("old1"); a != "canary" || b != "kept without connections until the canary is confirmed" {
 		t.Errorf("the tasks say %q and %q", a, b)
 	}
+	// It has gone on by itself while somebody wanted it to: that is no word to end the old version.
+	if got := c.post("/swarmctl/services/web/promote?phase=held", ""); !strings.HasPrefix(got, "409 ") || !strings.Contains(got, "service web: its canary is not held any more but switched: see `swarmctl service inspect --pretty web`, and promote it again") {
+		t.Errorf("promoted as if it were held: %s", got)
+	}
+	if now := c.store.View().Service(s.ID); now.Canary.Phase != api.CanarySwitched {
+		t.Errorf("and is %+v", now.Canary)
+	}
 	spec := c.inspect("web")
 	_, err := c.docker.ServiceUpdate(t.Context(), "web", spec.Version, spec.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"})
 	c.must(err)
