@@ -489,8 +489,8 @@ func TestRequestsForOtherContainersReachTheEngineAsTheyAre(t *testing.T) {
 
 func TestAContainerIsConnectedAndDisconnected(t *testing.T) {
 	c, b, n := withContainers(t)
-	c.keep()
 	b.containers["c1"] = &boxed{ID: "c1", Name: "/box", Running: true}
+	c.keep()
 	c.must(c.docker.NetworkConnect(t.Context(), "ov", "box", &network.EndpointSettings{Aliases: []string{"db"}}))
 	c.awaitAttachments("box on node1: ov [10.0.1.3] [c1 db]")
 	n.await(t, "c1", "77 in [10.0.1.3]")
