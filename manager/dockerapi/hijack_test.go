@@ -230,6 +230,11 @@ func TestALargeUploadPassesThrough(t *testing.T) {
 		if strings.HasPrefix(headers, "Transfer") {
 			_, _ = io.WriteString(conn, "0\r\n\r\n")
 		}
+		// The engine's own word to go on may come after ours, where it was slow to say so.
+		const again = "HTTP/1.1 100 Continue"
+		if line, _ := out.Peek(len(again)); string(line) == again {
+			head(t, out, again)
+		}
 		head(t, out, "HTTP/1.1 200 OK")
 		if got.Load() != size {
 			t.Errorf("%s: the engine got %d bytes", name, got.Load())
