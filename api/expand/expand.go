@@ -1,5 +1,6 @@
 // Package expand fills in the templates that a service's spec may have in its
-// environment, its hostname and its mounts. Managers do so with an example, to
+// environment, its hostname and its mounts, and those that secrets and configs
+// may be. Managers do so with an example, to
 // refuse what no task could fill in, and nodes with what is so.
 package expand
 

@@ -53,18 +53,32 @@ func (l *limits) funcs() template.FuncMap {
 	}
 }
 
+var errRepeats = errors.New("neither range nor template can be used here")
+
 // render expands one template.
 func (l *limits) render(text string, data any) (string, error) {
-	t, err := template.New("expansion").Option("missingkey=error").Funcs(l.funcs()).Parse(text)
+	return l.renderWith(text, data, nil)
+}
+
+func (l *limits) renderWith(text string, data any, more template.FuncMap) (string, error) {
+	t, err := l.parse(text, more)
 	if err != nil {
 		return "", err
-	}
-	if t.Tree != nil && repeats(t.Root) {
-		return "", errors.New("neither range nor template can be used here")
 	}
 	out := &counter{limits: l}
 	err = t.Execute(out, data)
 	return out.String(), err
+}
+
+func (l *limits) parse(text string, more template.FuncMap) (*template.Template, error) {
+	t, err := template.New("expansion").Option("missingkey=error").Funcs(l.funcs()).Funcs(more).Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if t.Tree != nil && repeats(t.Root) {
+		return nil, errRepeats
+	}
+	return t, nil
 }
 
 // counter is a strings.Builder within limits.

@@ -113,3 +113,16 @@ func DecodeSpec(m *Spec) (*api.SpecVersion, error) {
 	}
 	return s, nil
 }
+
+// EncodeContent makes the message for a secret or a config.
+func EncodeContent(c *api.Content) *Content {
+	return &Content{Id: c.ID, Data: c.Data, Template: c.Template, Gone: c.Gone}
+}
+
+// DecodeContent is the inverse of EncodeContent.
+func DecodeContent(m *Content) (*api.Content, error) {
+	if m.GetId() == "" {
+		return nil, api.Errorf(api.CodeInvalid, "secret or config without an ID")
+	}
+	return &api.Content{ID: m.GetId(), Data: m.GetData(), Template: m.GetTemplate(), Gone: m.GetGone()}, nil
+}

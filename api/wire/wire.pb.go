@@ -2285,9 +2285,13 @@ type Assignments struct {
 	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // of the store, for the log
 	// Each spec once a session, before the first task that needs it; again
 	// before a new task where its credentials have changed.
-	Specs         []*Spec  `protobuf:"bytes,3,rep,name=specs,proto3" json:"specs,omitempty"`
-	Tasks         []*Task  `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`     // new or changed
-	Removed       []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"` // tasks that left the store: remove their containers
+	Specs   []*Spec  `protobuf:"bytes,3,rep,name=specs,proto3" json:"specs,omitempty"`
+	Tasks   []*Task  `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`     // new or changed
+	Removed []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"` // tasks that left the store: remove their containers
+	// The secrets and configs that the node's tasks use: each once a session,
+	// before the first task that needs it. With full, they are the complete set.
+	Contents      []*Content `protobuf:"bytes,6,rep,name=contents,proto3" json:"contents,omitempty"`
+	Released      []string   `protobuf:"bytes,7,rep,name=released,proto3" json:"released,omitempty"` // IDs of those that no task of the node uses any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2357,6 +2361,89 @@ func (x *Assignments) GetRemoved() []string {
 	return nil
 }
 
+func (x *Assignments) GetContents() []*Content {
+	if x != nil {
+		return x.Contents
+	}
+	return nil
+}
+
+func (x *Assignments) GetReleased() []string {
+	if x != nil {
+		return x.Released
+	}
+	return nil
+}
+
+// Content is a secret or a config.
+type Content struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Template      bool                   `protobuf:"varint,3,opt,name=template,proto3" json:"template,omitempty"` // data is a template in Go's language
+	Gone          bool                   `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`         // a task needs it, and it is not in the store any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Content) Reset() {
+	*x = Content{}
+	mi := &file_wire_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Content) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Content) ProtoMessage() {}
+
+func (x *Content) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Content.ProtoReflect.Descriptor instead.
+func (*Content) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Content) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Content) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Content) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
+}
+
+func (x *Content) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 // Spec is one version of a service's spec.
 type Spec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2370,7 +2457,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2469,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2482,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Spec) GetServiceId() string {
@@ -2444,7 +2531,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2543,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2556,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Task) GetId() string {
@@ -2537,7 +2624,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2636,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2649,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JoinRequest) GetAddr() string {
@@ -2581,7 +2668,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2680,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2693,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *JoinReply) GetManagers() []*Peer {
@@ -2624,7 +2711,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2723,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2736,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 type LeaveReply struct {
@@ -2660,7 +2747,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2759,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2772,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 type ProposeRequest struct {
@@ -2697,7 +2784,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2796,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2809,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -2741,7 +2828,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2840,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2853,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ProposeReply) GetResult() []byte {
@@ -2948,13 +3035,20 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x1c\n" +
 	"\n" +
 	"OpenTunnel\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xad\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x80\x02\n" +
 	"\vAssignments\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12,\n" +
 	"\x05specs\x18\x03 \x03(\v2\x16.swarmctl.wire.v1.SpecR\x05specs\x12,\n" +
 	"\x05tasks\x18\x04 \x03(\v2\x16.swarmctl.wire.v1.TaskR\x05tasks\x12\x18\n" +
-	"\aremoved\x18\x05 \x03(\tR\aremoved\"\x81\x01\n" +
+	"\aremoved\x18\x05 \x03(\tR\aremoved\x125\n" +
+	"\bcontents\x18\x06 \x03(\v2\x19.swarmctl.wire.v1.ContentR\bcontents\x12\x1a\n" +
+	"\breleased\x18\a \x03(\tR\breleased\"]\n" +
+	"\aContent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1a\n" +
+	"\btemplate\x18\x03 \x01(\bR\btemplate\x12\x12\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x81\x01\n" +
 	"\x04Spec\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x18\n" +
@@ -3008,7 +3102,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_wire_proto_goTypes = []any{
 	(*GetRootRequest)(nil),        // 0: swarmctl.wire.v1.GetRootRequest
 	(*GetRootReply)(nil),          // 1: swarmctl.wire.v1.GetRootReply
@@ -3043,17 +3137,18 @@ var file_wire_proto_goTypes = []any{
 	(*StatusAck)(nil),             // 30: swarmctl.wire.v1.StatusAck
 	(*OpenTunnel)(nil),            // 31: swarmctl.wire.v1.OpenTunnel
 	(*Assignments)(nil),           // 32: swarmctl.wire.v1.Assignments
-	(*Spec)(nil),                  // 33: swarmctl.wire.v1.Spec
-	(*Task)(nil),                  // 34: swarmctl.wire.v1.Task
-	(*JoinRequest)(nil),           // 35: swarmctl.wire.v1.JoinRequest
-	(*JoinReply)(nil),             // 36: swarmctl.wire.v1.JoinReply
-	(*LeaveRequest)(nil),          // 37: swarmctl.wire.v1.LeaveRequest
-	(*LeaveReply)(nil),            // 38: swarmctl.wire.v1.LeaveReply
-	(*ProposeRequest)(nil),        // 39: swarmctl.wire.v1.ProposeRequest
-	(*ProposeReply)(nil),          // 40: swarmctl.wire.v1.ProposeReply
-	nil,                           // 41: swarmctl.wire.v1.PortProblems.WhyEntry
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
+	(*Content)(nil),               // 33: swarmctl.wire.v1.Content
+	(*Spec)(nil),                  // 34: swarmctl.wire.v1.Spec
+	(*Task)(nil),                  // 35: swarmctl.wire.v1.Task
+	(*JoinRequest)(nil),           // 36: swarmctl.wire.v1.JoinRequest
+	(*JoinReply)(nil),             // 37: swarmctl.wire.v1.JoinReply
+	(*LeaveRequest)(nil),          // 38: swarmctl.wire.v1.LeaveRequest
+	(*LeaveReply)(nil),            // 39: swarmctl.wire.v1.LeaveReply
+	(*ProposeRequest)(nil),        // 40: swarmctl.wire.v1.ProposeRequest
+	(*ProposeReply)(nil),          // 41: swarmctl.wire.v1.ProposeReply
+	nil,                           // 42: swarmctl.wire.v1.PortProblems.WhyEntry
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
 }
 var file_wire_proto_depIdxs = []int32{
 	4,  // 0: swarmctl.wire.v1.IssueReply.managers:type_name -> swarmctl.wire.v1.Peer
@@ -3065,9 +3160,9 @@ var file_wire_proto_depIdxs = []int32{
 	12, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
 	12, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
 	10, // 8: swarmctl.wire.v1.Heartbeat.load:type_name -> swarmctl.wire.v1.NodeLoad
-	41, // 9: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
+	42, // 9: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
 	14, // 10: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
-	42, // 11: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
+	43, // 11: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
 	15, // 12: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
 	16, // 13: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
 	28, // 14: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
@@ -3089,38 +3184,39 @@ var file_wire_proto_depIdxs = []int32{
 	25, // 30: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
 	21, // 31: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
 	24, // 32: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	43, // 33: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	44, // 33: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
 	29, // 34: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
 	4,  // 35: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	43, // 36: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
-	33, // 37: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	34, // 38: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	14, // 39: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	21, // 40: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	4,  // 41: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 42: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 43: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 44: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 45: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	35, // 46: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	37, // 47: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	39, // 48: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 49: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	11, // 50: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
-	1,  // 51: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 52: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	17, // 53: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 54: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	36, // 55: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	38, // 56: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	40, // 57: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 58: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	27, // 59: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
-	51, // [51:60] is the sub-list for method output_type
-	42, // [42:51] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	44, // 36: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	34, // 37: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	35, // 38: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	33, // 39: swarmctl.wire.v1.Assignments.contents:type_name -> swarmctl.wire.v1.Content
+	14, // 40: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	21, // 41: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	4,  // 42: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 43: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 44: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	6,  // 45: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	5,  // 46: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	36, // 47: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	38, // 48: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	40, // 49: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	5,  // 50: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	11, // 51: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
+	1,  // 52: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 53: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	17, // 54: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	5,  // 55: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	37, // 56: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	39, // 57: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	41, // 58: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	5,  // 59: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	27, // 60: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
+	52, // [52:61] is the sub-list for method output_type
+	43, // [43:52] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3153,7 +3249,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

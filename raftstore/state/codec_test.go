@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ func TestEveryServiceSpecSurvivesTheLogAndASnapshot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := specs.Draw(t, "spec")
 		want.Name = "web"
-		data, err := EncodeBatch([]Command{{At: t0, Ops: []Op{{PutService: &api.Service{ID: "s", Spec: want}}}}})
+		ops := append(referred(&want), Op{PutService: &api.Service{ID: "s", Spec: want}})
+		data, err := EncodeBatch([]Command{{At: t0, Ops: ops}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,6 +52,25 @@ func TestEveryServiceSpecSurvivesTheLogAndASnapshot(t *testing.T) {
 			}
 		}
 	})
+}
+
+// referred puts the secrets and configs that a spec refers to.
+func referred(s *api.ServiceSpec) (ops []Op) {
+	there := map[string]bool{}
+	for _, r := range api.ContentRefs(s.TaskTemplate.ContainerSpec) {
+		key := r.Kind + r.ID
+		if there[key] {
+			continue
+		}
+		there[key] = true
+		name := swarm.Annotations{Name: strconv.Itoa(len(there))}
+		if r.Kind == "secret" {
+			ops = append(ops, Op{PutSecret: &api.Secret{ID: api.SecretID(r.ID), Spec: api.SecretSpec{Annotations: name}}})
+		} else {
+			ops = append(ops, Op{PutConfig: &api.Config{ID: api.ConfigID(r.ID), Spec: api.ConfigSpec{Annotations: name}}})
+		}
+	}
+	return ops
 }
 
 type fataler interface{ Fatal(...any) }

@@ -76,6 +76,72 @@ func (x *tx) deleteConfig(id api.ConfigID) error {
 	return nil
 }
 
+// CheckContents refuses a spec with references to secrets and configs that there
+// are not, or whose name and ID are not of the same one; in Docker's words.
+func (v *View) CheckContents(s *api.ServiceSpec) error {
+	return v.checkContents(s, func(r *api.ContentRef) bool {
+		name, ok := v.contentName(r)
+		return ok && name == r.Name
+	})
+}
+
+// checkRemoved refuses a spec whose proposer has seen a secret or a config that
+// has been removed since. What the service refers to already it may go on
+// referring to: a rollback by itself may have gone back to it.
+func (v *View) checkRemoved(s *api.ServiceSpec, old *api.Service) error {
+	return v.checkContents(s, func(r *api.ContentRef) bool {
+		same := func(o api.ContentRef) bool { return o.Kind == r.Kind && o.ID == r.ID }
+		_, ok := v.contentName(r)
+		return ok || old != nil && slices.ContainsFunc(api.ContentRefs(old.Spec.TaskTemplate.ContainerSpec), same)
+	})
+}
+
+func (v *View) checkContents(s *api.ServiceSpec, ok func(*api.ContentRef) bool) error {
+	missing := map[string][]string{}
+	for _, r := range api.ContentRefs(s.TaskTemplate.ContainerSpec) {
+		if !ok(&r) && !slices.Contains(missing[r.Kind], r.Name) {
+			missing[r.Kind] = append(missing[r.Kind], r.Name)
+		}
+	}
+	if err := notFound("secret", missing["secret"]); err != nil {
+		return err
+	}
+	return notFound("config", missing["config"])
+}
+
+func (v *View) contentName(r *api.ContentRef) (name string, ok bool) {
+	if r.Kind == "secret" {
+		if s := v.Secret(api.SecretID(r.ID)); s != nil {
+			return s.Spec.Name, true
+		}
+	} else if c := v.Config(api.ConfigID(r.ID)); c != nil {
+		return c.Spec.Name, true
+	}
+	return "", false
+}
+
+// Content is what nodes are told of a secret or a config that a task refers to.
+func (v *View) Content(r *api.ContentRef) *api.Content {
+	if r.Kind == "secret" {
+		if s := v.Secret(api.SecretID(r.ID)); s != nil {
+			return &api.Content{ID: r.ID, Data: s.Spec.Data, Template: s.Spec.Templating != nil && s.Spec.Templating.Name != ""}
+		}
+	} else if c := v.Config(api.ConfigID(r.ID)); c != nil {
+		return &api.Content{ID: r.ID, Data: c.Spec.Data, Template: c.Spec.Templating != nil && c.Spec.Templating.Name != ""}
+	}
+	return &api.Content{ID: r.ID, Gone: true}
+}
+
+func notFound(kind string, names []string) error {
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		return api.Errorf(api.CodeInvalid, "%s not found: %s", kind, names[0])
+	}
+	return api.Errorf(api.CodeInvalid, "%ss not found: %s", kind, strings.Join(names, ", "))
+}
+
 // SecretUsers are the names of the services that use a secret.
 func (v *View) SecretUsers(id api.SecretID) []string {
 	return v.users(func(s *api.ServiceSpec) bool {

@@ -21,6 +21,9 @@ func (x *tx) putService(s *api.Service) error {
 	if same := x.view().ServiceByName(s.Spec.Name); same != nil && same.ID != s.ID {
 		return api.Errorf(api.CodeConflict, "name conflicts with an existing object: service %s already exists", s.Spec.Name)
 	}
+	if err := x.view().checkRemoved(&s.Spec, old); err != nil {
+		return err
+	}
 	next := *s
 	next.Meta = x.meta(old != nil, s.Meta)
 	if old == nil {
