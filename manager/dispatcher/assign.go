@@ -1,7 +1,9 @@
 package dispatcher
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -10,8 +12,9 @@ import (
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
-// specBatch is how many bytes of specs travel in one message: gRPC refuses
-// messages of more than 4 MiB, and a spec alone may have 500 KB and more.
+// specBatch is how many bytes of specs, secrets and configs travel in one
+// message: gRPC refuses messages of more than 4 MiB, and a spec or a config
+// alone may have 500 KB and more.
 const specBatch = 1 << 20
 
 // told is what a node has been told in this session.
@@ -21,6 +24,9 @@ type told struct {
 	// specs has the specs of those tasks. One without tasks counts as not
 	// told: the node is free to forget it.
 	specs map[specKey]*toldSpec
+	// contents counts, for each secret and config that the node has, its tasks
+	// that use it: those that have not ended for good.
+	contents map[string]int
 	// stops is set when the node is told to stop a task that others may be
 	// connected to: it waits for the word that they are not.
 	stops bool
@@ -31,12 +37,14 @@ type toldSpec struct {
 	tasks     int
 	spec      *api.SpecVersion
 	logDriver *swarm.Driver // the cluster's, where it names none
+	contents  []api.ContentRef
 }
 
 type toldTask struct {
 	desired   api.TaskState
 	spec      specKey
 	networked bool
+	over      bool // it uses no secrets and configs any more
 }
 
 type specKey struct {
@@ -45,28 +53,32 @@ type specKey struct {
 }
 
 func newTold(node api.NodeID) *told {
-	return &told{node: node, tasks: map[api.TaskID]toldTask{}, specs: map[specKey]*toldSpec{}}
+	return &told{node: node, tasks: map[api.TaskID]toldTask{}, specs: map[specKey]*toldSpec{}, contents: map[string]int{}}
 }
 
 // full returns the messages that tell a node everything; the last one has the tasks.
 func (k *told) full(v *state.View) ([]*wire.Assignments, error) {
-	b := builder{told: k, view: v, last: &wire.Assignments{Full: true, Index: v.Index()}}
+	b := newBuilder(k, v)
+	b.last.Full = true
 	for t := range v.NodeTasks(k.node) {
 		b.look(t.ID)
 	}
 	k.stops = true // it may run what is not in the set
+	b.contents()
 	return b.messages()
 }
 
 // changes returns the messages that tell a node what became of some tasks:
 // none, if it knows already. Statuses are the node's own words, so a task whose
-// status alone has changed is no news.
+// status alone has changed is no news, unless it was the last one that used a
+// secret or a config.
 func (k *told) changes(v *state.View, ids map[api.TaskID]struct{}) ([]*wire.Assignments, error) {
-	b := builder{told: k, view: v, last: &wire.Assignments{Index: v.Index()}}
+	b := newBuilder(k, v)
 	for id := range ids {
 		b.look(id)
 	}
-	if len(b.last.Tasks)+len(b.last.Removed) == 0 {
+	b.contents()
+	if len(b.last.Tasks)+len(b.last.Removed)+len(b.last.Released) == 0 {
 		return nil, b.err
 	}
 	return b.messages()
@@ -87,10 +99,22 @@ func (k *told) everything(v *state.View) map[api.TaskID]struct{} {
 type builder struct {
 	told  *told
 	view  *state.View
-	specs []*wire.Assignments // messages with specs alone, each within bounds
+	specs []*wire.Assignments // messages with specs and contents alone, each within bounds
 	size  int
 	last  *wire.Assignments
 	err   error
+	// uses are the secrets and configs whose users have changed, with how many
+	// users the node knew of before.
+	uses map[string]*usage
+}
+
+type usage struct {
+	ref api.ContentRef
+	was int
+}
+
+func newBuilder(k *told, v *state.View) *builder {
+	return &builder{told: k, view: v, last: &wire.Assignments{Index: v.Index()}, uses: map[string]*usage{}}
 }
 
 func (b *builder) look(id api.TaskID) {
@@ -98,11 +122,17 @@ func (b *builder) look(id api.TaskID) {
 	t := b.view.Task(id)
 	if t == nil || t.NodeID != b.told.node {
 		if known {
+			b.use(was, -1)
 			b.told.forget(id, was)
 			b.told.stops = b.told.stops || was.networked
 			b.last.Removed = append(b.last.Removed, string(id))
 		}
 		return
+	}
+	if over := t.Status.State.Terminal(); known && over && !was.over {
+		b.use(was, -1)
+		was.over = true
+		b.told.tasks[id] = was
 	}
 	if known && was.desired == t.Desired {
 		return
@@ -114,10 +144,12 @@ func (b *builder) look(id api.TaskID) {
 	}
 	key := specKey{t.ServiceID, t.SpecVersion}
 	networked := len(t.Networks) > 0
-	b.told.tasks[id] = toldTask{desired: t.Desired, spec: key, networked: networked}
+	now := toldTask{desired: t.Desired, spec: key, networked: networked, over: t.Status.State.Terminal()}
+	b.told.tasks[id] = now
 	b.told.stops = b.told.stops || networked && !t.Wanted()
 	if !known {
 		b.needSpec(t, key)
+		b.use(now, +1)
 	}
 	m, err := wire.EncodeTask(t)
 	if err != nil {
@@ -125,6 +157,48 @@ func (b *builder) look(id api.TaskID) {
 		return
 	}
 	b.last.Tasks = append(b.last.Tasks, m)
+}
+
+// use counts a task among the users of its secrets and configs, or out of them.
+func (b *builder) use(t toldTask, n int) {
+	spec := b.told.specs[t.spec]
+	if t.over || spec == nil {
+		return
+	}
+	for _, r := range spec.contents {
+		if b.uses[r.ID] == nil {
+			b.uses[r.ID] = &usage{ref: r, was: b.told.contents[r.ID]}
+		}
+		if b.told.contents[r.ID] += n; b.told.contents[r.ID] <= 0 {
+			delete(b.told.contents, r.ID)
+		}
+	}
+}
+
+// contents adds the secrets and configs that the node needs from now on, and
+// names those that it needs no longer.
+func (b *builder) contents() {
+	for _, id := range slices.Sorted(maps.Keys(b.uses)) {
+		c := b.uses[id]
+		switch users := b.told.contents[id]; {
+		case users > 0 && c.was == 0:
+			content := wire.EncodeContent(b.view.Content(&c.ref))
+			m := b.room(len(content.Data))
+			m.Contents = append(m.Contents, content)
+		case users == 0 && c.was > 0:
+			b.last.Released = append(b.last.Released, id)
+		}
+	}
+}
+
+// room is a message before the one with the tasks that has room for so much.
+func (b *builder) room(size int) *wire.Assignments {
+	if n := len(b.specs); n == 0 || b.size+size > specBatch {
+		b.specs = append(b.specs, &wire.Assignments{Index: b.view.Index()})
+		b.size = 0
+	}
+	b.size += size
+	return b.specs[len(b.specs)-1]
 }
 
 func (k *told) forget(id api.TaskID, was toldTask) {
@@ -144,6 +218,9 @@ func (b *builder) needSpec(t *api.Task, key specKey) {
 	}
 	s.tasks++
 	now := b.view.SpecOf(t)
+	if s.spec == nil {
+		s.contents = api.ContentRefs(now.Spec.TaskTemplate.ContainerSpec)
+	}
 	logDriver := defaultLogDriver(b.view, now)
 	if s.spec == now && reflect.DeepEqual(s.logDriver, logDriver) {
 		return
@@ -154,13 +231,8 @@ func (b *builder) needSpec(t *api.Task, key specKey) {
 		b.err = err
 		return
 	}
-	if n := len(b.specs); n == 0 || b.size+len(spec.SpecJson) > specBatch {
-		b.specs = append(b.specs, &wire.Assignments{Index: b.view.Index()})
-		b.size = 0
-	}
-	m := b.specs[len(b.specs)-1]
+	m := b.room(len(spec.SpecJson))
 	m.Specs = append(m.Specs, spec)
-	b.size += len(spec.SpecJson)
 }
 
 // defaultLogDriver is the cluster's, for a spec that names none. It holds for
@@ -181,11 +253,11 @@ func withLogDriver(s *api.SpecVersion, d *swarm.Driver) *api.SpecVersion {
 	return &filled
 }
 
-// messages puts the last specs into the message with the tasks: most of the
-// time that makes it the only one.
+// messages puts the last specs and contents into the message with the tasks:
+// most of the time that makes it the only one.
 func (b *builder) messages() ([]*wire.Assignments, error) {
 	if n := len(b.specs); n > 0 {
-		b.last.Specs = b.specs[n-1].Specs
+		b.last.Specs, b.last.Contents = b.specs[n-1].Specs, b.specs[n-1].Contents
 		b.specs = b.specs[:n-1]
 	}
 	return append(b.specs, b.last), b.err
