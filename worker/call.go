@@ -48,11 +48,18 @@ func (r *runner) create(t *task) {
 		return
 	}
 	req := &docker.Request{Cluster: r.cfg.ClusterID, Node: r.node, Task: t.assigned, Spec: t.spec}
+	have, files := r.contentsOf(t), len(t.refs) > 0
+	t.filed = t.filed || files
 	if t.networking != nil {
 		req.Networking = *t.networking
 	}
 	var id string
 	r.call(t, true, r.timely(func(ctx context.Context) (err error) {
+		if files {
+			if req.Files, err = r.makeFiles(req, have); err != nil {
+				return err
+			}
+		}
 		id, err = r.cfg.Engine.Create(ctx, req)
 		return err
 	}), func(err error) {
@@ -69,6 +76,17 @@ func (r *runner) create(t *task) {
 		t.observe(docker.Container{ID: id, Task: t.id, State: docker.Created})
 		r.succeeded(t)
 	})
+}
+
+// makeFiles writes the secrets and configs of a task. It is done again where a
+// container was made in an earlier life of the program: the host may have lost
+// its memory since.
+func (r *runner) makeFiles(req *docker.Request, have map[string]*api.Content) ([]docker.File, error) {
+	list, err := docker.MakeFiles(req, have)
+	if err != nil {
+		return nil, err
+	}
+	return r.cfg.Files.Put(req.Task.ID, list)
 }
 
 // pull fetches the image.
@@ -182,14 +200,8 @@ func (r *runner) attach(t *task) {
 
 // detach tells the networks that a container has ended, or will never run.
 func (r *runner) detach(t *task) {
-	c := t.container
-	switch {
-	case !t.joined || t.busy: // a call that is under way may be the networks' own
+	if !t.joined || t.busy || !t.over() { // a call that is under way may be the networks' own
 		return
-	case c != nil && c.State == docker.Running:
-		return
-	case (c == nil || c.State == docker.Created) && t.assigned != nil && !t.status.State.Terminal():
-		return // it is yet to run
 	}
 	t.joined, t.attached, t.networking = false, "", nil
 	r.cfg.Network.Detach(t.id)

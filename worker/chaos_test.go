@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -14,7 +15,8 @@ import (
 // TestKilledAtAnyInstruction lets a worker, its engine and its managers live
 // through random days, and then holds what was promised: no container is
 // started twice, none is left behind, every task comes to its end, and what runs
-// on networks runs on all of its networks, with their balancers.
+// on networks runs on all of its networks, with their balancers, and what uses
+// secrets has them until it ends.
 func TestKilledAtAnyInstruction(t *testing.T) {
 	for seed := range 60 {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -42,9 +44,12 @@ func (d *day) something() {
 	case 0, 1, 2:
 		d.count++
 		args := [][]string{nil, nil, {"stubborn"}, {"exit 0"}, {"exit 1"}}[d.rnd.IntN(5)]
-		if d.rnd.IntN(2) == 0 {
+		switch d.rnd.IntN(3) {
+		case 0:
 			d.run(d.id(d.count), args...)
-		} else {
+		case 1:
+			d.add(d.id(d.count), d.using(fmt.Sprint("s", d.rnd.IntN(3)), args...), api.TaskRunning)
+		default:
 			d.join(d.id(d.count), args...)
 		}
 	case 3:
@@ -67,6 +72,11 @@ func (d *day) something() {
 		d.managers[d.rnd.IntN(2)].cleared(d.store.index)
 	default:
 		d.kill()
+		if d.rnd.IntN(3) == 0 { // the whole host
+			d.engine.Down(false)
+			_ = d.files.Close()
+			d.engine.Up()
+		}
 		d.wait(300)
 		d.start()
 	}
@@ -94,6 +104,9 @@ func (d *day) any() api.TaskID { return d.id(1 + d.rnd.IntN(d.count+1)) }
 func (d *day) evening() {
 	time.Sleep(2 * time.Minute) // grace periods, retries
 	tasks := d.store.all()
+	if uses, known := fmt.Sprint(slices.Sorted(maps.Keys(d.store.uses()))), d.known(); uses != known {
+		d.Errorf("tasks use secrets and configs %s, in memory are %s", uses, known)
+	}
 	for _, c := range d.engine.Containers() {
 		t := tasks[c.Task]
 		switch n := d.engine.Starts(c.Task); {
@@ -112,7 +125,12 @@ func (d *day) evening() {
 	if held, attached := fmt.Sprint(d.network.Held()), fmt.Sprint(d.network.Attached()); held != attached {
 		d.Errorf("the networks keep what they have for tasks %s, and %s run", held, attached)
 	}
+	filed, _ := d.files.Tasks()
 	for id, t := range tasks {
+		uses := len(api.ContentRefs(d.store.specs[t.SpecVersion].TaskTemplate.ContainerSpec)) > 0
+		if has := slices.Contains(filed, id); has != (uses && !t.Status.State.Terminal()) {
+			d.Errorf("task %s, which is %v: it uses secrets: %v, their files are there: %v", id, t.Status.State, uses, has)
+		}
 		if s := t.Status.State; s < api.TaskRunning || !s.Terminal() && s < t.Desired {
 			d.Errorf("task %s wants to be %v and is stuck at %v", id, t.Desired, s)
 		}

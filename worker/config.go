@@ -42,6 +42,9 @@ type Config struct {
 	// Network is the node's part of the cluster's networks. Nil: it has none, and
 	// tasks that need them are rejected.
 	Network Network
+	// Files is where the secrets and configs of tasks lie for their containers.
+	// Nil: the node keeps none, and tasks that use some are rejected.
+	Files Files
 
 	// DialDaemon connects to this node's daemon, for managers that ask it about
 	// the node. nil: it answers nothing.
@@ -103,6 +106,9 @@ func (c *Config) validate() error {
 	}
 	if c.Network == nil {
 		c.Network = newNoNetwork()
+	}
+	if c.Files == nil {
+		c.Files = noFiles{}
 	}
 	if c.OnCluster == nil {
 		c.OnCluster = func(*wire.ClusterInfo) {}

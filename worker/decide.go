@@ -54,6 +54,11 @@ type view struct {
 	// not known to be out of the balancers of all nodes.
 	networks bool
 	prepared bool
+	// files says that it has secrets or configs; waits names one that has not come
+	// yet, and gone one that the cluster does not have any more.
+	files       bool
+	waits, gone string
+
 	made     bool
 	attached bool
 	held     bool
@@ -126,25 +131,36 @@ func withoutContainer(v *view) decision {
 		// managers know better where the replacement belongs.
 		return decision{status: report(api.TaskFailed, "container is gone", "task: container is gone: it was removed behind the cluster's back")}
 	}
-	return decision{act: creation(v), status: report(api.TaskPreparing, "preparing", "")}
+	d := creation(v)
+	if d.status == nil {
+		d.status = report(api.TaskPreparing, "preparing", "")
+	}
+	return d
 }
 
-// creation is the next step to a container.
-func creation(v *view) action {
-	if v.networks && !v.prepared {
-		return prepare
+// creation is the next step to a container. What the cluster does not have any
+// more nobody can wait for.
+func creation(v *view) decision {
+	switch {
+	case v.gone != "":
+		return decision{status: report(api.TaskRejected, "rejected", v.gone+" has been removed from the cluster: update the service to use another one")}
+	case v.waits != "":
+		return decision{status: report(api.TaskPreparing, "preparing", "waiting for "+v.waits+": no manager has sent it yet")}
+	case v.networks && !v.prepared:
+		return decision{act: prepare}
 	}
-	return create
+	return decision{act: create}
 }
 
 func beforeStart(v *view) decision {
 	switch {
 	case v.desired >= api.TaskShutdown:
 		return decision{status: report(api.TaskShutdown, "shutdown", "")}
-	case v.networks && !v.made:
-		// The call that made it was cut off: it may lack a network. To create it
-		// again finds it and completes it.
-		return decision{act: creation(v)}
+	case (v.networks || v.files) && !v.made:
+		// The call that made it was cut off: it may lack a network. Or it was made
+		// before the host was restarted, which has taken its files away. To create
+		// it again finds it and completes it.
+		return creation(v)
 	case v.desired < api.TaskRunning:
 		return decision{status: report(api.TaskReady, "prepared", "")}
 	case v.cutOff:

@@ -80,6 +80,15 @@ func TestDecide(t *testing.T) {
 		"joined, half made, prepared": {joined(run, created, "prepared"), create, none, ""},
 		"joined, half made, unwanted": {joined(shutdown, created, ""), rest, shutdown, ""},
 		"joined, made":                {joined(run, created, "made"), start, api.TaskStarting, ""},
+		"files, new":                  {on(true, run, assigned, nil, unknown).with(""), create, api.TaskPreparing, ""},
+		"files, not here":             {on(true, run, assigned, nil, unknown).with("waits"), rest, api.TaskPreparing, `waiting for secret "key": no manager has sent it yet`},
+		"files, not here, unwanted":   {on(true, shutdown, assigned, nil, unknown).with("waits"), rest, shutdown, ""},
+		"files, gone":                 {on(true, run, assigned, nil, unknown).with("gone"), rest, api.TaskRejected, `secret "key" has been removed from the cluster: update the service to use another one`},
+		"files, made before":          {on(true, run, ready, created, unknown).with(""), create, none, ""},
+		"files, made before, gone":    {on(true, run, ready, created, unknown).with("gone"), rest, api.TaskRejected, `secret "key" has been removed from the cluster: update the service to use another one`},
+		"files, made":                 {on(true, run, ready, created, unknown).with("made"), start, api.TaskStarting, ""},
+		"files, joined, new":          {view{assigned: true, desired: run, state: assigned, networks: true}.with("waits"), rest, api.TaskPreparing, `waiting for secret "key": no manager has sent it yet`},
+		"files, running, gone":        {on(true, run, run, running, unknown).with("gone"), rest, run, ""},
 		"ended and reported":          {on(true, run, api.TaskFailed, one, byItself), rest, none, ""},
 		"cut off":                     {cut(on(true, run, run, running, unknown)), stop, none, ""},
 		"cut off, serves":             {cut(joined(shutdown, running, "attached held")), stop, none, ""},
@@ -112,6 +121,18 @@ func TestDecide(t *testing.T) {
 // on is a view of a task that is on no networks.
 func on(assigned bool, desired, state api.TaskState, c *docker.Container, exit cause) view {
 	return view{assigned: assigned, desired: desired, state: state, container: c, exit: exit}
+}
+
+// with is a view of a task that has a secret.
+func (v view) with(is string) view {
+	v.files, v.made = true, is == "made"
+	switch is {
+	case "waits":
+		v.waits = `secret "key"`
+	case "gone":
+		v.gone = `secret "key"`
+	}
+	return v
 }
 
 // cut is a view of a task whose container is to stop itself; stopped, of one

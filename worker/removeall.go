@@ -13,11 +13,12 @@ import (
 // RemoveAll stops and removes every container of the cluster on this node, as
 // Docker does when a node leaves its swarm. Call it when Run has returned, or
 // the worker would make new ones. What it cannot remove it names, and goes on.
-// The node's part of the networks goes last: containers need it to their end.
+// The node's part of the networks and the tasks' secrets and configs go last:
+// containers need them to their end.
 func (w *Worker) RemoveAll(ctx context.Context) error {
 	list, err := w.cfg.Engine.List(ctx, w.cfg.ClusterID)
 	if err != nil {
-		return errors.Join(fmt.Errorf("remove the cluster's containers: %w", err), w.closeNetwork(ctx))
+		return errors.Join(fmt.Errorf("remove the cluster's containers: %w", err), w.close(ctx))
 	}
 	errs := make([]error, len(list), len(list)+1)
 	group := new(errgroup.Group)
@@ -29,7 +30,7 @@ func (w *Worker) RemoveAll(ctx context.Context) error {
 		})
 	}
 	_ = group.Wait()
-	return errors.Join(append(errs, w.closeNetwork(ctx))...)
+	return errors.Join(append(errs, w.close(ctx))...)
 }
 
 func (w *Worker) removeOne(ctx context.Context, c docker.Container) error {
@@ -44,9 +45,13 @@ func (w *Worker) removeOne(ctx context.Context, c docker.Container) error {
 	return nil
 }
 
-func (w *Worker) closeNetwork(ctx context.Context) error {
+func (w *Worker) close(ctx context.Context) error {
+	var errs []error
 	if err := w.cfg.Network.Close(ctx); err != nil {
-		return fmt.Errorf("remove the cluster's networks: %w", err)
+		errs = append(errs, fmt.Errorf("remove the cluster's networks: %w", err))
 	}
-	return nil
+	if err := w.cfg.Files.Close(); err != nil {
+		errs = append(errs, fmt.Errorf("remove secrets and configs: %w", err))
+	}
+	return errors.Join(errs...)
 }

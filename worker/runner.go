@@ -28,10 +28,14 @@ type runner struct {
 
 	tasks map[api.TaskID]*task
 	specs map[specKey]*api.SpecVersion
-	node  docker.Node
-	told  bool // a manager has said, once at least, what the node's tasks are
-	up    bool // the engine answers and tasks holds what it has
-	early []docker.Event
+	// contents are the secrets and configs that a manager has sent, by their IDs.
+	// They are nowhere else but in the files of tasks.
+	contents map[string]*api.Content
+	swept    bool // files of earlier lives have been looked at
+	node     docker.Node
+	told     bool // a manager has said, once at least, what the node's tasks are
+	up       bool // the engine answers and tasks holds what it has
+	early    []docker.Event
 
 	lease    lease
 	lapsed   bool        // some container has been cut off for its time
@@ -52,7 +56,7 @@ type specKey struct {
 func newRunner(cfg *Config, out *outbox) *runner {
 	r := &runner{
 		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
-		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{}, held: map[*task]struct{}{},
+		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{}, held: map[*task]struct{}{}, contents: map[string]*api.Content{},
 		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
 	}
 	r.guarding = time.AfterFunc(time.Hour, func() { r.post(r.guard) })
@@ -101,6 +105,9 @@ type update struct {
 	specs   []*api.SpecVersion
 	tasks   []*api.Task
 	removed []api.TaskID
+
+	contents []*api.Content // with full: all that the tasks use
+	released []string
 }
 
 // assign takes what a manager says.
@@ -108,6 +115,7 @@ func (r *runner) assign(u *update) {
 	for _, s := range u.specs {
 		r.specs[specKey{s.ServiceID, s.Version}] = s
 	}
+	r.learn(u)
 	if u.full {
 		r.full(u)
 	}
@@ -120,6 +128,10 @@ func (r *runner) assign(u *update) {
 	if len(u.tasks)+len(u.removed) > 0 {
 		r.dropSpecs()
 		r.guard()
+	}
+	r.forget(u)
+	if u.full {
+		r.sweep()
 	}
 }
 
@@ -145,6 +157,7 @@ func (r *runner) assignOne(a *api.Task, index uint64) {
 	t.assigned = a
 	if spec := r.specs[specKey{a.ServiceID, a.SpecVersion}]; spec != nil {
 		t.spec, t.auth = &spec.Spec, spec.RegistryAuth
+		t.refs = api.ContentRefs(spec.Spec.TaskTemplate.ContainerSpec)
 		t.limit = setting.SelfStopOf(spec.Spec.Labels)
 	}
 	switch {
@@ -230,6 +243,7 @@ func (r *runner) engineUp(node docker.Node, list []docker.Container) {
 		r.look(t)
 	}
 	r.guard()
+	r.sweep()
 }
 
 // engineDown leaves every task as it was last known.
@@ -259,6 +273,7 @@ func (r *runner) apply(ev *docker.Event) *task {
 
 // look decides about one task, and acts.
 func (r *runner) look(t *task) {
+	defer r.tidy(t)
 	defer r.detach(t)
 	if !r.up || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
 		return
@@ -286,6 +301,7 @@ func (r *runner) decide(t *task) decision {
 	v := t.view()
 	v.alone, v.selfStop, v.selfStopped = !r.told, t.selfStop(), t.selfStopped
 	v.cutOff = r.lease.over(v.selfStop, time.Now())
+	v.waits, v.gone = r.lacks(t)
 	d := decide(v)
 	if d.act == stop && v.cutOff && !t.selfStopped {
 		t.selfStopped = true

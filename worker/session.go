@@ -35,6 +35,11 @@ type session struct {
 	ctx      context.Context
 	tunnels  sync.WaitGroup
 	fabric   fabricState
+
+	// contents are the secrets and configs that have come before the full set of
+	// tasks, until that has come: they are complete with it.
+	contents []*api.Content
+	complete bool
 }
 
 // run says Hello and carries on until the stream ends.
@@ -218,6 +223,7 @@ func (s *session) handle(m *wire.FromManager) error {
 		if err := s.beginFabric(); err != nil {
 			return err
 		}
+		s.gather(u)
 		s.runner.post(func() { s.runner.assign(u) })
 	case *wire.FromManager_Fabric:
 		return s.takeFabric(m.Fabric)
@@ -238,6 +244,19 @@ func (s *session) handle(m *wire.FromManager) error {
 	case *wire.FromManager_Welcome:
 	}
 	return nil
+}
+
+// gather has the secrets and configs of a full set be all in one place, so that
+// those which are not in it can be forgotten.
+func (s *session) gather(u *update) {
+	if s.complete {
+		return
+	}
+	s.contents = append(s.contents, u.contents...)
+	u.contents = nil
+	if u.full {
+		u.contents, s.contents, s.complete = s.contents, nil, true
+	}
 }
 
 // decode fails as a whole: a set without the tasks that this program does not
@@ -261,5 +280,13 @@ func decode(a *wire.Assignments, node api.NodeID) (*update, error) {
 	for _, id := range a.GetRemoved() {
 		u.removed = append(u.removed, api.TaskID(id))
 	}
+	for _, m := range a.GetContents() {
+		c, err := wire.DecodeContent(m)
+		if err != nil {
+			return nil, fmt.Errorf("assignments: %w", err)
+		}
+		u.contents = append(u.contents, c)
+	}
+	u.released = a.GetReleased()
 	return u, nil
 }

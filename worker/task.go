@@ -19,6 +19,9 @@ type task struct {
 	container *docker.Container
 	exit      cause
 
+	refs  []api.ContentRef // of its spec: its secrets and configs
+	filed bool             // they lie in files, or may
+
 	joined      bool               // the networks were told of it
 	networking  *docker.Networking // what the next create puts the container on
 	made        string             // the container whose creation has ended well
@@ -42,12 +45,23 @@ func (t *task) view() *view {
 	if !v.assigned {
 		return v
 	}
-	v.desired, v.networks = t.assigned.Desired, len(t.assigned.Networks) > 0
+	v.desired, v.networks, v.files = t.assigned.Desired, len(t.assigned.Networks) > 0, len(t.refs) > 0
 	v.prepared, v.held = t.networking != nil, t.held
 	if c := t.container; c != nil {
 		v.made, v.attached = t.made == c.ID, t.attached == c.ID
 	}
 	return v
+}
+
+// over says that no container of the task runs, or will.
+func (t *task) over() bool {
+	switch c := t.container; {
+	case c != nil && c.State == docker.Running:
+		return false
+	case c == nil || c.State == docker.Created:
+		return t.assigned == nil || t.status.State.Terminal()
+	}
+	return true
 }
 
 // selfStop is for how long its container may be cut off from the managers; 0:

@@ -162,9 +162,6 @@ func TestTaskThatCannotBe(t *testing.T) {
 		want    api.TaskState
 		err     string
 	}{
-		{"secret", func(_ *world, s *api.ServiceSpec) {
-			s.TaskTemplate.ContainerSpec.Secrets = []*swarm.SecretReference{{SecretName: "key"}}
-		}, api.TaskRejected, `secret "key": secrets are not supported yet`},
 		{"engine refuses", func(w *world, _ *api.ServiceSpec) {
 			w.engine.Fail("create", errors.New("Minimum memory limit allowed is 6MB"))
 		},

@@ -23,12 +23,15 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/worker/docker"
+	"github.com/swarmctl/swarmctl/worker/files"
 	"github.com/swarmctl/swarmctl/worker/runtimetest"
 )
 
 var _ Engine = (*runtimetest.Engine)(nil)
 var _ Engine = (*docker.Engine)(nil)
 var _ Network = (*runtimetest.Network)(nil)
+var _ Files = (*runtimetest.Files)(nil)
+var _ Files = (*files.Store)(nil)
 
 const (
 	testNode    api.NodeID = "node1"
@@ -38,12 +41,14 @@ const (
 // store is what the managers agree on: tasks, with the statuses that were
 // acknowledged. It holds the law that states only grow.
 type store struct {
-	mu      sync.Mutex
-	tasks   map[api.TaskID]*api.Task
-	specs   map[uint64]*api.ServiceSpec
-	auths   map[uint64]api.RegistryAuth
-	index   uint64
-	batches int
+	mu    sync.Mutex
+	tasks map[api.TaskID]*api.Task
+	specs map[uint64]*api.ServiceSpec
+	auths map[uint64]api.RegistryAuth
+	// contents are secrets and configs; one that is not there is gone.
+	contents map[string]*api.Content
+	index    uint64
+	batches  int
 }
 
 // manager is one that serves sessions from the store.
@@ -68,12 +73,15 @@ type manager struct {
 	applied  []uint64 // what nodes said of the networks
 	problems []string // and of published ports
 	tunnels  map[string]chan net.Conn
+	old      bool // it knows of no secrets and configs
 }
 
 type testSession struct {
 	stream wire.Dispatcher_SessionServer
 	mu     sync.Mutex
 	specs  map[uint64]bool
+	// contents are those that the node was sent and not told to forget.
+	contents map[string]bool
 }
 
 func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
@@ -85,7 +93,7 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 	m.hellos++
 	refuse := m.refuse
 	m.problems = append(m.problems, fmt.Sprint(hello.GetHello().GetPortProblems().GetWhy()))
-	s := &testSession{stream: stream, specs: map[uint64]bool{}}
+	s := &testSession{stream: stream, specs: map[uint64]bool{}, contents: map[string]bool{}}
 	m.sessions[s] = struct{}{}
 	m.mu.Unlock()
 	defer func() {
@@ -131,6 +139,7 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 			if ack {
 				m.store.commit(in.Status)
 				m.say(s, &wire.FromManager{Message: &wire.FromManager_StatusAck{StatusAck: &wire.StatusAck{Seq: in.Status.Seq}}})
+				m.assign(s, false) // what only a task has used that has ended
 			}
 		case *wire.FromNode_FabricApplied:
 			m.mu.Lock()
@@ -236,6 +245,7 @@ func (m *manager) beatsIn(d time.Duration) int {
 func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
 	slices.Sort(ids)
 	m.store.mu.Lock()
+	defer m.store.mu.Unlock() // also while it is said: what is said later is newer
 	a := &wire.Assignments{Full: full, Index: m.store.index}
 	for _, id := range ids {
 		t := m.store.tasks[id]
@@ -257,8 +267,54 @@ func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
 		}
 		a.Tasks = append(a.Tasks, task)
 	}
-	m.store.mu.Unlock()
+	if !m.old {
+		m.contents(s, a)
+	}
+	if len(a.Tasks)+len(a.Removed)+len(a.Released) == 0 && !full {
+		return
+	}
 	m.say(s, &wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: a}})
+}
+
+// contents has the node know the secrets and configs that its tasks use. In a
+// full set they come in a message of their own.
+func (m *manager) contents(s *testSession, a *wire.Assignments) {
+	uses := m.store.uses()
+	var news []*wire.Content
+	for id := range uses {
+		if c := m.store.contents[id]; s.contents[id] {
+			continue
+		} else if c != nil {
+			news = append(news, wire.EncodeContent(c))
+		} else {
+			news = append(news, &wire.Content{Id: id, Gone: true})
+		}
+		s.contents[id] = true
+	}
+	for id := range s.contents {
+		if !uses[id] {
+			delete(s.contents, id)
+			a.Released = append(a.Released, id)
+		}
+	}
+	if a.Full && len(news) > 0 {
+		m.say(s, &wire.FromManager{Message: &wire.FromManager_Assignments{Assignments: &wire.Assignments{Index: a.Index, Contents: news}}})
+		return
+	}
+	a.Contents = news
+}
+
+// uses are the secrets and configs of tasks that have not ended.
+func (s *store) uses() map[string]bool {
+	uses := map[string]bool{}
+	for _, t := range s.tasks {
+		for _, r := range api.ContentRefs(s.specs[t.SpecVersion].TaskTemplate.ContainerSpec) {
+			if !t.Status.State.Terminal() {
+				uses[r.ID] = true
+			}
+		}
+	}
+	return uses
 }
 
 func (s *store) all() map[api.TaskID]*api.Task {
@@ -289,6 +345,7 @@ type world struct {
 	*testing.T
 	engine   *runtimetest.Engine
 	network  *runtimetest.Network // of the daemon that runs
+	files    *runtimetest.Files
 	store    *store
 	managers []*manager
 	suspects sync.Map
@@ -300,7 +357,10 @@ type world struct {
 func inWorld(t *testing.T, managers int, f func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, engine: runtimetest.New("host1"), store: &store{tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}, auths: map[uint64]api.RegistryAuth{}}}
+		w := &world{T: t, engine: runtimetest.New("host1"), files: runtimetest.NewFiles(), store: &store{
+			tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}, auths: map[uint64]api.RegistryAuth{}, contents: map[string]*api.Content{},
+		}}
+		w.engine.Bind(w.files)
 		for i := range managers {
 			w.managers = append(w.managers, w.manager("m"+strconv.Itoa(i+1)))
 		}
@@ -326,7 +386,7 @@ func (w *world) manager(name string) *manager {
 func (w *world) config() Config {
 	w.network = runtimetest.NewNetwork(w.engine, testCluster)
 	cfg := Config{
-		NodeID: testNode, ClusterID: testCluster, Engine: w.engine, Network: w.network,
+		NodeID: testNode, ClusterID: testCluster, Engine: w.engine, Network: w.network, Files: w.files,
 		Dial: func(_ context.Context, addr string) (*grpc.ClientConn, error) {
 			i, _ := strconv.Atoi(addr)
 			return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"log/slog"
+	"path/filepath"
 	"strings"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -37,6 +38,16 @@ func DefaultConfig() Config {
 		Version:  "dev",
 		Log:      slog.New(slog.DiscardHandler),
 	}
+}
+
+// filesDir is where secrets and configs of tasks lie: beside the socket, and
+// after its name, so that two daemons on one host do not share it.
+func (c *Config) filesDir() string {
+	socket := strings.TrimPrefix(c.Socket, "unix://")
+	if abs, err := filepath.Abs(socket); err == nil {
+		socket = abs
+	}
+	return strings.TrimSuffix(socket, ".sock") + ".tasks"
 }
 
 // Validate names the first field that cannot be.

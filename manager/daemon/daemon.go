@@ -23,12 +23,14 @@ import (
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/scheduler"
 	"github.com/swarmctl/swarmctl/worker/docker"
+	"github.com/swarmctl/swarmctl/worker/files"
 )
 
 // Daemon is one node: a local API, and a membership where it has one.
 type Daemon struct {
 	cfg    Config
 	engine *docker.Engine
+	files  *files.Store // of secrets and configs of tasks
 	// scope is Run's context and group: memberships live in it.
 	scope context.Context
 	group *errgroup.Group
@@ -69,7 +71,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	group, scope := errgroup.WithContext(ctx)
-	d := &Daemon{cfg: cfg, engine: engine, scope: scope, group: group, self: newProtoListener(listener.Addr())}
+	d := &Daemon{cfg: cfg, engine: engine, files: files.New(cfg.filesDir()), scope: scope, group: group, self: newProtoListener(listener.Addr())}
 	if d.api, err = d.newAPI(); err == nil {
 		err = d.resume()
 	}

@@ -94,6 +94,7 @@ func (d *Daemon) idleWorker(p identity.Peer) (*worker.Worker, error) {
 	}
 	return worker.New(worker.Config{
 		Network: n,
+		Files:   d.files,
 		NodeID:  p.NodeID, ClusterID: p.ClusterID, Engine: d.engine, Log: d.cfg.Log.With("component", "worker"),
 		Dial:     func(context.Context, string) (*grpc.ClientConn, error) { return nil, errNoManager },
 		Managers: func() []*wire.Peer { return nil },

@@ -153,6 +153,7 @@ func (m *member) runWorker(ctx context.Context) error {
 	}
 	w, err := worker.New(worker.Config{
 		Network:    n,
+		Files:      m.d.files,
 		NodeID:     m.id(),
 		ClusterID:  m.ids.Current().ClusterID,
 		Engine:     m.d.engine,

@@ -108,4 +108,6 @@ type Request struct {
 	Spec    *api.ServiceSpec
 	// Networking is empty for a task that is on no network of the cluster.
 	Networking Networking
+	// Files are the task's secrets and configs, in the order of its references.
+	Files []File
 }

@@ -40,8 +40,7 @@ var refused = map[string]string{
 	"Networks":                                                               `{"Networks":[{"Target":"a"}],"TaskTemplate":{"Networks":[{"Target":"a"}]}}`,
 	"TaskTemplate.Networks.Aliases":                                          `{"TaskTemplate":{"Networks":[{"Target":"host","Aliases":["x"]}]}}`,
 	"TaskTemplate.Networks.DriverOpts":                                       `{"TaskTemplate":{"Networks":[{"Target":"host","DriverOpts":{"a":"b"}}]}}`,
-	"TaskTemplate.ContainerSpec.Secrets":                                     `{"TaskTemplate":{"ContainerSpec":{"Secrets":[{"SecretName":"x"}]}}}`,
-	"TaskTemplate.ContainerSpec.Configs":                                     `{"TaskTemplate":{"ContainerSpec":{"Configs":[{"ConfigName":"x"}]}}}`,
+	"TaskTemplate.ContainerSpec.Configs.Runtime":                             `{"TaskTemplate":{"ContainerSpec":{"Configs":[{"ConfigName":"x","ConfigID":"y","Runtime":{}}]}}}`,
 	"TaskTemplate.ContainerSpec.Privileges.CredentialSpec":                   `{"TaskTemplate":{"ContainerSpec":{"Privileges":{"CredentialSpec":{"File":"x"}}}}}`,
 	"TaskTemplate.ContainerSpec.Mounts.ImageOptions":                         `{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"/x","ImageOptions":{"Subpath":"x"}}]}}}`,
 	"TaskTemplate.ContainerSpec.Mounts.ClusterOptions":                       `{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"volume","Target":"/x","ClusterOptions":{}}]}}}`,
@@ -107,7 +106,11 @@ func planText(t *testing.T, r *Request) string {
 	if err != nil {
 		return err.Error()
 	}
-	data, err := json.Marshal(p)
+	files, err := MakeFiles(r, contents)
+	if err != nil {
+		return err.Error()
+	}
+	data, err := json.Marshal([]any{p, files})
 	if err != nil {
 		t.Fatal(err)
 	}

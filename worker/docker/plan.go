@@ -57,6 +57,9 @@ func MakePlan(r *Request) (*Plan, error) {
 		HostConfig: hostConfig(t, spec, ports),
 	}
 	applySettings(p.HostConfig, &own)
+	if err := p.mountFiles(r); err != nil {
+		return nil, err
+	}
 	if err := p.join(r); err != nil {
 		return nil, err
 	}
@@ -71,10 +74,6 @@ func carriesOut(t *api.TaskSpec) error {
 		return api.Errorf(api.CodeUnsupported, "runtime %q: only services of containers are supported", cmp.Or(string(t.Runtime), "none"))
 	case c.Image == "":
 		return api.Errorf(api.CodeInvalid, "the spec names no image")
-	case len(c.Secrets) > 0:
-		return api.Errorf(api.CodeUnsupported, "secret %q: secrets are not supported yet", c.Secrets[0].SecretName)
-	case len(c.Configs) > 0:
-		return api.Errorf(api.CodeUnsupported, "config %q: configs are not supported yet", c.Configs[0].ConfigName)
 	}
 	return nil
 }

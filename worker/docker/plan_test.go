@@ -3,6 +3,7 @@ package docker
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -31,6 +32,15 @@ type planCase struct {
 	own   map[string]string     // labels of the service, without their prefix
 	has   []api.GenericResource // that were set aside for the task
 	nets  Networking
+	bare  bool // its secrets and configs are not on the node
+}
+
+// contents are the secrets and configs that cases use.
+var contents = map[string]*api.Content{
+	"s1": {ID: "s1", Data: []byte("s3cret")},
+	"s2": {ID: "s2", Data: []byte(`{{secret "key"}} of {{.Service.Name}} on {{.Node.Hostname}}`), Template: true},
+	"c1": {ID: "c1", Data: []byte(`{{secret "/etc/own"}}{{config "b"}}{{config "plain"}}{{env "A"}}{{env "NONE"}}{{.Task.Slot}}|{{secret "other"}}`), Template: true},
+	"c2": {ID: "c2", Data: []byte("{{plain}}")},
 }
 
 func (c planCase) request() *Request {
@@ -49,6 +59,11 @@ func (c planCase) request() *Request {
 	}
 	r.Task.GenericResources = c.has
 	r.Networking = c.nets
+	for i, f := range api.ContentRefs(t.ContainerSpec) {
+		if !c.bare {
+			r.Files = append(r.Files, File{Path: f.Path, Source: fmt.Sprintf("/run/files/task1/%d", i)})
+		}
+	}
 	for k, v := range c.own {
 		r.Spec.Labels[setting.Prefix+k] = v
 	}
@@ -66,6 +81,18 @@ var planCases = map[string]planCase{
 		Env: []string{"A=1", "EMPTY=", "BARE"}, Dir: "/srv", User: "1000:1000", Groups: []string{"audio"}, TTY: true, OpenStdin: true,
 		ReadOnly: true, StopSignal: "SIGINT", StopGracePeriod: ptr(90500 * time.Millisecond), Init: ptr(true),
 		Labels: map[string]string{"own": "label", api.LabelTaskID: "forged"}, Hostname: "web", Isolation: container.IsolationDefault,
+	}},
+	"files": {spec: swarm.ContainerSpec{
+		Env:    []string{"A=a{{.Task.Slot}}"},
+		Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Target: "/run"}},
+		Secrets: []*swarm.SecretReference{
+			{SecretID: "s1", SecretName: "key", File: &swarm.SecretReferenceFileTarget{Name: "key", UID: "0", GID: "0", Mode: 0o444}},
+			{SecretID: "s2", SecretName: "other", File: &swarm.SecretReferenceFileTarget{Name: "/etc/own", UID: "5", GID: "6", Mode: 0o400}},
+		},
+		Configs: []*swarm.ConfigReference{
+			{ConfigID: "c1", ConfigName: "templated", File: &swarm.ConfigReferenceFileTarget{Name: "a", UID: "7", GID: "8", Mode: 0o440}},
+			{ConfigID: "c2", ConfigName: "plain", File: &swarm.ConfigReferenceFileTarget{Name: "b", UID: "0", GID: "0", Mode: 0o444}},
+		},
 	}},
 	"arguments": {spec: swarm.ContainerSpec{Args: []string{"serve"}}},
 	"digest":    {spec: swarm.ContainerSpec{Image: "registry.test:5000/team/app:2@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}},
@@ -262,8 +289,7 @@ func TestMakePlanRefuses(t *testing.T) {
 		want string
 		code api.Code
 	}{
-		"secret":        {planCase{spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `secret "key": secrets are not supported yet`, api.CodeUnsupported},
-		"config":        {planCase{spec: swarm.ContainerSpec{Configs: []*swarm.ConfigReference{{ConfigName: "conf"}}}}, `config "conf": configs are not supported yet`, api.CodeUnsupported},
+		"files":         {planCase{bare: true, spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `0 of 1 secrets and configs are on this node`, api.CodeInvalid},
 		"npipe":         {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeNamedPipe, Source: "x", Target: "y"}}}}, `mount "y": type npipe exists on Windows only`, api.CodeUnsupported},
 		"cluster":       {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "x", Target: "/y"}}}}, `mount "/y": cluster volumes are not supported yet`, api.CodeUnsupported},
 		"relative":      {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "data"}}}}, `mount target "data": must be an absolute path`, api.CodeInvalid},

@@ -105,6 +105,13 @@ func (e *Engine) Hang() (goOn func()) {
 	}
 }
 
+// Bind has containers start only if their files are there.
+func (e *Engine) Bind(f *Files) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.files = f
+}
+
 // Pace is how long a create and a start take together.
 func (e *Engine) Pace(d time.Duration) {
 	e.mu.Lock()

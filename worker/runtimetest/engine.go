@@ -36,6 +36,7 @@ type Engine struct {
 	watchers   map[*watcher]struct{}
 	down       bool
 	cutOff     bool
+	files      *Files        // nil: nobody looks whether what containers bind is there
 	hung       chan struct{} // nil, or closed when the engine goes on
 	faults     map[string][]error
 	pace       time.Duration
@@ -50,7 +51,8 @@ type box struct {
 	cluster  string
 	args     []string
 	networks []docker.EndpointPlan
-	checked  bool // has a health check
+	sources  []string // of its files
+	checked  bool     // has a health check
 	starts   int
 	sawExit  bool
 	stubborn bool
@@ -247,6 +249,9 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 	b := &box{cluster: r.Cluster, networks: r.Networking.Networks, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
 	b.ID, b.Name, b.Task, b.State = fmt.Sprintf("c%d", e.serial), plan.Name, r.Task.ID, docker.Created
 	b.SelfStop = setting.SelfStopOf(plan.Config.Labels)
+	for _, f := range r.Files {
+		b.sources = append(b.sources, f.Source)
+	}
 	for port, bindings := range plan.HostConfig.PortBindings {
 		for range bindings {
 			b.Ports = append(b.Ports, api.PortStatus{Protocol: port.Proto(), Target: uint32(port.Int()), Published: uint32(30000 + e.serial)})
@@ -285,6 +290,11 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	}
 	if err := e.missing(b.networks); err != nil {
 		return err
+	}
+	for _, source := range b.sources {
+		if e.files != nil && !e.files.has(source) {
+			return fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s", source)
+		}
 	}
 	e.begin(b)
 	return nil
