@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"regexp"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/expand"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -92,6 +94,11 @@ func checkContent(kind string, a swarm.Annotations, data []byte, limit int, temp
 		return api.Errorf(api.CodeInvalid, "%s data must be larger than 0 and less than %d bytes", kind, limit)
 	case templating != nil && templating.Name != "" && templating.Name != "golang":
 		return api.Errorf(api.CodeInvalid, "unknown template driver %q: use golang", templating.Name)
+	}
+	if templating != nil && templating.Name != "" {
+		if err := expand.CheckFile(data); err != nil {
+			return fmt.Errorf("%s %q: %w", kind, a.Name, err)
+		}
 	}
 	return nil
 }

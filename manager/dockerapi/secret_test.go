@@ -2,7 +2,9 @@ package dockerapi_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -104,6 +106,62 @@ func TestRefusedSecretsAndConfigs(t *testing.T) {
 	}
 	if got := c.post("/configs/create", spec("whole", 1023999)); !strings.HasPrefix(got, "201 ") {
 		t.Errorf("a config as large as one may be: %s", got)
+	}
+}
+
+func TestServicesReferToSecretsAndConfigs(t *testing.T) {
+	c := start(t, nil)
+	key, other := c.secret("key", "x"), c.secret("other", "y")
+	secret := func(id, name, target string) *swarm.SecretReference {
+		return &swarm.SecretReference{SecretID: id, SecretName: name, File: &swarm.SecretReferenceFileTarget{Name: target, UID: "0", GID: "0", Mode: 0o444}}
+	}
+	spec := serviceSpec("web")
+	try := func(secrets ...*swarm.SecretReference) error {
+		spec.TaskTemplate.ContainerSpec.Secrets = secrets
+		_, err := c.docker.ServiceCreate(t.Context(), spec, swarm.ServiceCreateOptions{})
+		return err
+	}
+	wantError(t, try(secret("nosuch", "key", "a")), errdefs.IsInvalidArgument, "secret not found: key")
+	wantError(t, try(secret(other, "key", "a"), secret("nosuch", "more", "b")), errdefs.IsInvalidArgument, "secrets not found: key, more")
+	wantError(t, try(secret(key, "key", "a"), secret(other, "other", "a")), errdefs.IsInvalidArgument, "secret references 'key' and 'other' have a conflicting target: 'a'")
+	spec.TaskTemplate.ContainerSpec.Configs = []*swarm.ConfigReference{{ConfigID: key, ConfigName: "key", File: &swarm.ConfigReferenceFileTarget{Name: "a"}}}
+	wantError(t, try(), errdefs.IsInvalidArgument, "config not found: key")
+	spec.TaskTemplate.ContainerSpec.Configs = nil
+	c.must(try(secret(key, "key", "a"), secret(key, "key", "/b")))
+	if got := c.inspect("web").Spec.TaskTemplate.ContainerSpec.Secrets; len(got) != 2 || *got[1].File != *secret(key, "key", "/b").File || got[1].SecretID != key {
+		t.Errorf("it is shown with %+v", got)
+	}
+	wantError(t, c.docker.SecretRemove(t.Context(), "key"), errdefs.IsInvalidArgument, "secret 'key' is in use by the following service: web")
+	c.must(c.update("web", func(s *swarm.ServiceSpec) {
+		s.TaskTemplate.ContainerSpec.Secrets = []*swarm.SecretReference{secret(other, "other", "a")}
+	}))
+	c.must(c.docker.SecretRemove(t.Context(), "key"))
+
+	s := c.inspect("web")
+	_, err := c.docker.ServiceUpdate(t.Context(), s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"})
+	wantError(t, err, errdefs.IsInvalidArgument, "service web: its previous spec: secret not found: key")
+}
+
+// A secret may be removed while somebody is about to use it: the store has the
+// last word.
+func TestTheStoreRefusesASecretThatHasJustGone(t *testing.T) {
+	c := start(t, nil)
+	s := &api.Service{ID: "web", Spec: serviceSpec("web")}
+	s.Spec.TaskTemplate.ContainerSpec.Secrets = []*swarm.SecretReference{{SecretID: "gone", SecretName: "key"}}
+	_, err := c.store.Propose(t.Context(), state.Command{Ops: []state.Op{{PutService: s}}})
+	if err == nil || err.Error() != "secret not found: key" || !errors.Is(err, api.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestABrokenTemplateIsRefusedAndNotQuoted(t *testing.T) {
+	c := start(t, nil)
+	for _, kind := range []string{"secret", "config"} {
+		body := `{"Name":"x","Data":"` + base64.StdEncoding.EncodeToString([]byte("a\n{{hunter2}}")) + `","Templating":{"Name":"golang"}}`
+		want := `400 {"message":"` + kind + ` \"x\": its template fails in line 2"}`
+		if got := c.post("/"+kind+"s/create", body); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"net/http"
 	"strconv"
@@ -79,12 +80,15 @@ func (a *API) readSpec(w http.ResponseWriter, r *http.Request) (api.ServiceSpec,
 }
 
 // checkSpec names the networks of a spec by their IDs, and refuses a spec that
-// cannot be carried out.
+// cannot be carried out. Secrets and configs come with their IDs already.
 func checkSpec(view *state.View, spec *api.ServiceSpec) error {
 	if err := servicespec.ResolveNetworks(spec, view.FindNetwork); err != nil {
 		return err
 	}
-	return servicespec.Validate(spec)
+	if err := servicespec.Validate(spec); err != nil {
+		return err
+	}
+	return view.CheckContents(spec)
 }
 
 func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
@@ -146,7 +150,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if err := checkNetworksExist(view, &next.Spec); err != nil {
+	if err := checkStillThere(view, &next.Spec); err != nil {
 		return err
 	}
 	if err := checkPolicy(view, &old.Spec, &next.Spec); err != nil {
@@ -171,12 +175,15 @@ func (a *API) updated(view *state.View, old *api.Service, spec api.ServiceSpec, 
 	return state.Updated(view, old, spec), nil
 }
 
-// checkNetworksExist refuses to go back to a network that has been removed.
-func checkNetworksExist(view *state.View, spec *api.ServiceSpec) error {
+// checkStillThere refuses to go back to what has been removed.
+func checkStillThere(view *state.View, spec *api.ServiceSpec) error {
 	for _, n := range spec.TaskTemplate.Networks {
 		if !servicespec.NodeNetwork(n.Target) && view.Network(api.NetworkID(n.Target)) == nil {
 			return api.Errorf(api.CodeInvalid, "service %s: its previous spec is on network %s, which has been removed: update it with the networks that there are", spec.Name, n.Target)
 		}
+	}
+	if err := view.CheckContents(spec); err != nil {
+		return fmt.Errorf("service %s: its previous spec: %w", spec.Name, err)
 	}
 	return nil
 }

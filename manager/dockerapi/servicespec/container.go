@@ -52,6 +52,9 @@ func checkContainer(c *swarm.ContainerSpec) error {
 	if err := checkMounts(c.Mounts); err != nil {
 		return err
 	}
+	if err := checkContents(c); err != nil {
+		return err
+	}
 	return checkHealth(c.Healthcheck)
 }
 

@@ -169,10 +169,6 @@ func checkRuntime(s *api.ServiceSpec) error {
 func checkNotBuilt(s *api.ServiceSpec) error {
 	c := s.TaskTemplate.ContainerSpec
 	switch {
-	case len(c.Secrets) > 0:
-		return notYet("secrets (%q): they come with a later version of swarmctl", c.Secrets[0].SecretName)
-	case len(c.Configs) > 0:
-		return notYet("configs (%q): they come with a later version of swarmctl", c.Configs[0].ConfigName)
 	case c.Privileges != nil && c.Privileges.CredentialSpec != nil:
 		return unsupported("credential specs are for Windows, which swarmctl does not run on")
 	}
