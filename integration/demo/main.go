@@ -14,7 +14,7 @@
 //	demo echo [--exit-code N] says where it runs, copies its input and ends
 //	demo sleep                does nothing until it is told to stop
 //	demo lines N              writes N lines of 100 bytes
-//	demo cat                  copies its standard input to its standard output
+//	demo cat [FILE...]        copies files, or its standard input, to its standard output
 //	demo image TAG...         writes the image to standard output
 package main
 
@@ -68,12 +68,28 @@ func do(ctx context.Context, verb string, args []string) error {
 	case "lines":
 		return writeLines(os.Stdout, args)
 	case "cat":
-		_, err := io.Copy(os.Stdout, os.Stdin)
-		return err
+		return cat(os.Stdout, args)
 	case "image":
 		return writeImage(os.Stdout, args)
 	}
 	return fmt.Errorf("demo: no verb %q", verb)
+}
+
+func cat(w io.Writer, names []string) error {
+	if len(names) == 0 {
+		_, err := io.Copy(w, os.Stdin)
+		return err
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeLines(w io.Writer, args []string) error {
