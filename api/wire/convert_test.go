@@ -46,3 +46,14 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestContentComesBackAsItWas(t *testing.T) {
+	for _, want := range []*api.Content{{ID: "c1", Data: []byte("x\x00y"), Template: true}, {ID: "c2", Gone: true}} {
+		if got, err := wire.DecodeContent(wire.EncodeContent(want)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+	if _, err := wire.DecodeContent(&wire.Content{Data: []byte("x")}); api.CodeOf(err) != api.CodeInvalid {
+		t.Errorf("without an ID: %v", err)
+	}
+}
