@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -73,6 +74,9 @@ func (a *API) configUpdate(w http.ResponseWriter, r *http.Request) error {
 	}
 	if spec.Name != old.Spec.Name || spec.Data != nil && !bytes.Equal(spec.Data, old.Spec.Data) {
 		return errLabelsOnly
+	}
+	if version == old.Meta.Version.Index && maps.Equal(spec.Labels, old.Spec.Labels) {
+		return nil // a deploy asks in this way whether the content is still the same
 	}
 	next := &api.Config{ID: old.ID, Spec: api.ConfigSpec{Annotations: spec.Annotations}}
 	next.Meta.Version.Index = version

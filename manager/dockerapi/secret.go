@@ -3,6 +3,7 @@ package dockerapi
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 
@@ -118,6 +119,9 @@ func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
 	}
 	if spec.Name != old.Spec.Name || spec.Data != nil && !bytes.Equal(spec.Data, old.Spec.Data) {
 		return errLabelsOnly
+	}
+	if version == old.Meta.Version.Index && maps.Equal(spec.Labels, old.Spec.Labels) {
+		return nil // a deploy asks in this way whether the content is still the same
 	}
 	next := &api.Secret{ID: old.ID, Spec: api.SecretSpec{Annotations: spec.Annotations}}
 	next.Meta.Version.Index = version

@@ -71,6 +71,26 @@ func TestAConfigIsShownWithItsData(t *testing.T) {
 	}
 }
 
+// With an update a deploy asks whether a secret still holds the same.
+func TestAnUpdateThatChangesNothingWritesNothing(t *testing.T) {
+	c := start(t, nil)
+	c.secret("key", "x")
+	c.post("/configs/create", `{"Name":"file","Labels":{"a":"b"},"Data":"eA=="}`)
+	before := c.store.View().Index()
+	for _, tt := range []struct{ path, body, want string }{
+		{"/secrets/key/update?version=1", `{"Name":"key","Labels":{"a":"b"},"Data":"eA=="}`, "200"},
+		{"/configs/file/update?version=2", `{"Name":"file","Labels":{"a":"b"},"Data":"eA=="}`, "200"},
+		{"/secrets/key/update?version=1", `{"Name":"key","Labels":{"a":"b"},"Data":"eQ=="}`, "400"},
+	} {
+		if got := c.post(tt.path, tt.body); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s %s: %s", tt.path, tt.body, got)
+		}
+	}
+	if after := c.store.View().Index(); after != before {
+		t.Errorf("%d entries were written", after-before)
+	}
+}
+
 func TestRefusedSecretsAndConfigs(t *testing.T) {
 	c := start(t, nil)
 	c.secret("key", "x")
