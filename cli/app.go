@@ -40,6 +40,7 @@ func (a App) commands(s *streams) *cli.App {
 		a.noun(s, "swarm", "The cluster commands, spelled as in Docker's CLI", swarmVerbs()),
 		a.noun(s, "node", "Manage nodes", nodeVerbs()),
 		a.noun(s, "service", "Manage services", serviceVerbs()),
+		a.noun(s, "stack", "Manage stacks", stackVerbs()),
 		a.noun(s, "secret", "Manage secrets", secretVerbs()),
 		a.noun(s, "config", "Manage configs", configVerbs()),
 		a.noun(s, "network", "Manage networks", networkVerbs()),

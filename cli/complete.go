@@ -159,7 +159,7 @@ func (p *place) flagValues(live names) []candidate {
 		return p.filters(live)
 	case "format":
 		return plain(formats(p.flag.usage)...)
-	case "env-file", "socket", "state-dir", "ca-cert", "ca-key":
+	case "env-file", "compose-file", "socket", "state-dir", "ca-cert", "ca-key":
 		return wantFiles
 	default:
 		if kind, ok := liveFlags[strings.TrimSuffix(strings.TrimSuffix(name, "-add"), "-rm")]; ok {
@@ -231,14 +231,16 @@ func plain(values ...string) (out []candidate) {
 
 // filterKeys are the filters of each list, as the API takes them.
 var filterKeys = map[string][]string{
-	"node ls":    {"id", "label", "membership", "name", "node.label", "role"},
-	"node ps":    {"desired-state", "id", "label", "name"},
-	"service ls": {"id", "label", "mode", "name"},
-	"service ps": {"desired-state", "id", "name", "node"},
-	"secret ls":  {"id", "label", "name"},
-	"config ls":  {"id", "label", "name"},
-	"network ls": {"dangling", "driver", "id", "label", "name", "scope", "type"},
-	"events":     {"config", "container", "event", "image", "label", "network", "node", "scope", "secret", "service", "task", "type", "volume"},
+	"node ls":        {"id", "label", "membership", "name", "node.label", "role"},
+	"node ps":        {"desired-state", "id", "label", "name"},
+	"service ls":     {"id", "label", "mode", "name"},
+	"stack services": {"id", "label", "mode", "name"},
+	"service ps":     {"desired-state", "id", "name", "node"},
+	"stack ps":       {"desired-state", "id", "name", "node"},
+	"secret ls":      {"id", "label", "name"},
+	"config ls":      {"id", "label", "name"},
+	"network ls":     {"dangling", "driver", "id", "label", "name", "scope", "type"},
+	"events":         {"config", "container", "event", "image", "label", "network", "node", "scope", "secret", "service", "task", "type", "volume"},
 }
 
 // filterValues are those of filters with few of them.

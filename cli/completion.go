@@ -107,6 +107,11 @@ func (c *call) live(ctx context.Context, kind string) (out []candidate) {
 		for _, n := range list {
 			out = append(out, candidate{n.Name, n.Driver})
 		}
+	case "STACK":
+		sizes, _ := c.stackSizes(ctx)
+		for name, n := range sizes {
+			out = append(out, candidate{name, fmt.Sprintf("%d %s", n, plural("service", n))})
+		}
 	case "IMAGE":
 		list, _ := c.api().ImageList(ctx, dockerimage.ListOptions{})
 		for _, i := range list {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -42,6 +43,7 @@ func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []str
 			return
 		}
 		s.CreatedAt, s.UpdatedAt = w.now, w.now
+		w.content[s.ID] = string(s.Spec.Data)
 		s.Spec.Data = nil
 		w.secrets = append(w.secrets, s)
 		rw.WriteHeader(201)
@@ -52,6 +54,17 @@ func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []str
 	switch {
 	case at < 0:
 		fail(rw, 404, "secret %s not found", path[0])
+	case len(path) == 2:
+		var spec swarm.SecretSpec
+		_ = json.NewDecoder(r.Body).Decode(&spec)
+		if w.content[w.secrets[at].ID] != string(spec.Data) {
+			fail(rw, 400, "only updates to Labels are allowed")
+			return
+		}
+		if !maps.Equal(w.secrets[at].Spec.Labels, spec.Labels) {
+			w.writes++
+		}
+		w.secrets[at].Spec.Labels = spec.Labels
 	case r.Method == http.MethodDelete && w.secrets[at].Spec.Name == "used":
 		fail(rw, 400, "secret 'used' is in use by the following service: web")
 	case r.Method == http.MethodDelete:
@@ -86,6 +99,9 @@ func (w *world) serveConfigs(rw http.ResponseWriter, r *http.Request, path []str
 	switch {
 	case at < 0:
 		fail(rw, 404, "config %s not found", path[0])
+	case len(path) == 2:
+		w.writes++
+		_ = json.NewDecoder(r.Body).Decode(&w.configs[at].Spec)
 	case r.Method == http.MethodDelete:
 		w.configs = slices.Delete(w.configs, at, at+1)
 		rw.WriteHeader(204)
@@ -180,6 +196,9 @@ func (w *world) probe(rw http.ResponseWriter, r *http.Request, name, what string
 func (w *world) createNetwork(rw http.ResponseWriter, r *http.Request) {
 	var req network.CreateRequest
 	_ = json.NewDecoder(r.Body).Decode(&req)
+	if req.IPAM == nil {
+		req.IPAM = &network.IPAM{}
+	}
 	n := network.Inspect{
 		Name: req.Name, ID: w.id("network"), Created: w.now, Driver: req.Driver, Scope: "local", Internal: req.Internal, Attachable: req.Attachable,
 		Ingress: req.Ingress, EnableIPv4: true, EnableIPv6: req.EnableIPv6 != nil && *req.EnableIPv6, IPAM: *req.IPAM, Options: req.Options, Labels: req.Labels,

@@ -44,7 +44,10 @@ type world struct {
 	networks []network.Inspect
 	outdated int // how many updates to refuse because somebody else was first
 	requests []string
-	rollout  *api.Rollout // of every service
+	content  map[string]string // of secrets, by ID
+	writes   int               // changes of services, secrets, configs and networks
+	ending   []swarm.Task      // of services that are gone, each for one more look
+	rollout  *api.Rollout      // of every service
 	watchers []chan struct{}
 	input    string // what the next command reads
 	execs    commands
@@ -53,7 +56,7 @@ type world struct {
 func newWorld() *world {
 	w := &world{
 		now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), state: swarm.LocalNodeStateActive, previous: map[string]swarm.ServiceSpec{},
-		execs:  commands{code: map[string]int{}},
+		execs: commands{code: map[string]int{}}, content: map[string]string{},
 		tokens: swarm.JoinTokens{Worker: "SWMTKN-1-root-worker", Manager: "SWMTKN-1-root-manager"},
 	}
 	for i, host := range []string{"h1", "h2", "h10"} {
@@ -355,7 +358,14 @@ func (w *world) serveServices(rw http.ResponseWriter, r *http.Request, path []st
 	case len(path) == 2:
 		w.updateService(rw, r, &w.services[at])
 	case r.Method == http.MethodDelete:
-		w.tasks = slices.DeleteFunc(w.tasks, func(t swarm.Task) bool { return t.ServiceID == w.services[at].ID })
+		w.writes++
+		w.tasks = slices.DeleteFunc(w.tasks, func(t swarm.Task) bool {
+			if gone := t.ServiceID == w.services[at].ID; !gone {
+				return false
+			}
+			w.ending = append(w.ending, t)
+			return true
+		})
 		w.services = slices.Delete(w.services, at, at+1)
 	default:
 		answer(rw, w.services[at])
@@ -381,7 +391,7 @@ func (w *world) listServices(rw http.ResponseWriter, r *http.Request) {
 		return len(list) == 0 || slices.ContainsFunc(list, func(p string) bool { return strings.HasPrefix(value, p) })
 	}
 	for _, s := range w.services {
-		if !prefix("id", s.ID) || !prefix("name", s.Spec.Name) {
+		if !prefix("id", s.ID) || !prefix("name", s.Spec.Name) || !f.MatchKVList("label", s.Spec.Labels) {
 			continue
 		}
 		if r.URL.Query().Get("status") == "true" {
@@ -424,6 +434,7 @@ func (w *world) createService(rw http.ResponseWriter, r *http.Request) {
 	if s.Spec.Mode.ReplicatedJob != nil || s.Spec.Mode.GlobalJob != nil {
 		s.JobStatus = &swarm.JobStatus{}
 	}
+	w.writes++
 	w.services = append(w.services, s)
 	w.reconcile(&w.services[len(w.services)-1])
 	rw.WriteHeader(201)
@@ -447,6 +458,7 @@ func (w *world) updateService(rw http.ResponseWriter, r *http.Request, s *swarm.
 	if s.JobStatus != nil && spec.TaskTemplate.ForceUpdate != s.Spec.TaskTemplate.ForceUpdate {
 		s.JobStatus.JobIteration.Index++
 	}
+	w.writes++
 	w.previous[s.ID] = s.Spec
 	s.Spec = spec
 	w.version++
@@ -513,8 +525,16 @@ func (w *world) serveTasks(rw http.ResponseWriter, r *http.Request, path []strin
 		return
 	}
 	f := filterOf(r)
+	if f.ExactMatch("desired-state", "remove") && f.Contains("desired-state") {
+		answer(rw, w.ending)
+		w.ending = w.ending[:len(w.ending)/2]
+		return
+	}
 	out := []swarm.Task{}
 	for _, t := range w.tasks {
+		if f.Contains("label") && !slices.ContainsFunc(w.services, func(s swarm.Service) bool { return s.ID == t.ServiceID && f.MatchKVList("label", s.Spec.Labels) }) {
+			continue
+		}
 		if (f.Len() == 0 || !f.Contains("service") || f.ExactMatch("service", t.ServiceID)) &&
 			(!f.Contains("node") || f.ExactMatch("node", t.NodeID)) &&
 			(!f.Contains("desired-state") || f.ExactMatch("desired-state", string(t.DesiredState))) &&

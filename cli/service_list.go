@@ -30,6 +30,11 @@ func serviceList(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	return c.printServices(ctx, services)
+}
+
+// printServices is the list of service ls and stack services.
+func (c *call) printServices(ctx context.Context, services []swarm.Service) error {
 	if err := c.countTasks(ctx, services); err != nil {
 		return err
 	}

@@ -35,16 +35,27 @@ func (c *call) waitFor(ctx context.Context, f *follower, quiet bool) error {
 	if c.flags.yes("detach") {
 		return nil
 	}
-	patience := one(c.flags, "timeout", time.Duration(0))
-	if patience > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, patience, errTimeout)
-		defer cancel()
-	}
+	ctx, cancel, patience := c.patient(ctx)
+	defer cancel()
 	screen := c.screen()
 	if quiet {
 		screen.w, screen.tty = io.Discard, false
 	}
+	return c.standBy(ctx, f, screen, patience)
+}
+
+// patient is a context that ends when --timeout has passed.
+func (c *call) patient(ctx context.Context) (context.Context, context.CancelFunc, time.Duration) {
+	patience := one(c.flags, "timeout", time.Duration(0))
+	if patience <= 0 {
+		return ctx, func() {}, 0
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errTimeout)
+	return ctx, cancel, patience
+}
+
+// standBy follows a service and says what becomes of it when the wait ends first.
+func (c *call) standBy(ctx context.Context, f *follower, screen *screen, patience time.Duration) error {
 	ref := f.name
 	err := c.follow(ctx, f, ref, screen)
 	if err == nil || ctx.Err() == nil {

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/services/stack"
+)
+
+func stackRemove(ctx context.Context, c *call) error {
+	for _, name := range c.args {
+		if strings.Trim(name, " \t\r\n\"'") == "" {
+			return fmt.Errorf("invalid stack name: %q", name)
+		}
+	}
+	ctx, cancel, _ := c.patient(ctx)
+	defer cancel()
+	var errs []error
+	for _, name := range c.args {
+		errs = append(errs, c.removeStack(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// removeStack removes what is of a stack: services first, what they use then.
+// A network stays until the tasks on it are gone, so with --detach one may be
+// left over, which is said.
+func (c *call) removeStack(ctx context.Context, name string) error {
+	have, err := c.ofStack(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(have.Services)+len(have.Networks)+len(have.Secrets)+len(have.Configs) == 0 {
+		fmt.Fprintln(c.err, "Nothing found in stack:", name)
+		return nil
+	}
+	failed := false
+	remove := func(kind, name, id string, do func(ctx context.Context, id string) error) {
+		fmt.Fprintf(c.out, "Removing %s %s\n", kind, name)
+		if err := do(ctx, id); err != nil {
+			failed = true
+			fmt.Fprintf(c.err, "Failed to remove %s %s: %v\n", kind, name, err)
+		}
+	}
+	gone := map[string]bool{}
+	for _, s := range have.Services {
+		remove("service", s.Spec.Name, s.ID, c.api().ServiceRemove)
+		gone[s.ID] = true
+	}
+	for _, s := range have.Secrets {
+		remove("secret", s.Spec.Name, s.ID, c.api().SecretRemove)
+	}
+	for _, o := range have.Configs {
+		remove("config", o.Spec.Name, o.ID, c.api().ConfigRemove)
+	}
+	if !c.flags.yes("detach") {
+		if err := c.untilGone(ctx, name, gone); err != nil {
+			return err
+		}
+	}
+	for _, n := range have.Networks {
+		remove("network", n.Name, n.ID, c.api().NetworkRemove)
+	}
+	if failed {
+		return fmt.Errorf("failed to remove some resources from stack: %s", name)
+	}
+	return nil
+}
+
+func (c *call) ofStack(ctx context.Context, name string) (have stack.Cluster, err error) {
+	f := stackFilter(name)
+	if have.Services, err = c.api().ServiceList(ctx, swarm.ServiceListOptions{Filters: f}); err != nil {
+		return have, err
+	}
+	if have.Networks, err = c.api().NetworkList(ctx, network.ListOptions{Filters: f}); err != nil {
+		return have, err
+	}
+	if have.Secrets, err = c.api().SecretList(ctx, swarm.SecretListOptions{Filters: f}); err != nil {
+		return have, err
+	}
+	have.Configs, err = c.api().ConfigList(ctx, swarm.ConfigListOptions{Filters: f})
+	slices.SortFunc(have.Services, func(a, b swarm.Service) int { return naturalCompare(a.Spec.Name, b.Spec.Name) })
+	return have, err
+}
+
+// untilGone waits for the last task of services that have been removed.
+func (c *call) untilGone(ctx context.Context, name string, services map[string]bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wake := make(chan struct{}, 1)
+	messages, errs := c.api().Events(ctx, events.ListOptions{Filters: filters.NewArgs(filters.Arg("scope", "swarm"))})
+	go func() {
+		for {
+			select {
+			case m := <-messages:
+				if m.Type == events.ServiceEventType {
+					continue
+				}
+				select {
+				case wake <- struct{}{}:
+				default: // one is waiting already
+				}
+			case <-errs:
+				return
+			}
+		}
+	}()
+	// Tasks of a service that is gone are those that are to be removed.
+	f := filters.NewArgs(filters.Arg("desired-state", "remove"))
+	for delay := firstLook; ; delay = min(delay*2, longestLook) {
+		tasks, err := c.api().TaskList(ctx, swarm.TaskListOptions{Filters: f})
+		left := 0
+		for _, t := range tasks {
+			if services[t.ServiceID] && !ended(t.Status.State) {
+				left++
+			}
+		}
+		if err == nil && left == 0 {
+			return nil
+		}
+		if err == nil {
+			err = pause(ctx, wake, delay)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(context.Cause(ctx), errTimeout):
+			return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: %d %s of stack %s still to stop; the cluster works on, then `%s stack rm %s` removes its networks",
+				one(c.flags, "timeout", time.Duration(0)), left, plural("task", left), name, progName, name)}
+		default:
+			return fmt.Errorf("failed to wait on tasks of stack: %s: %w", name, err)
+		}
+	}
+}
