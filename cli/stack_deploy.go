@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -93,10 +94,8 @@ func (d *deploy) plan(ctx context.Context) (*stack.Plan, error) {
 	if plan, err := d.stack.Against(have, o); err != nil {
 		return plan, err // before a registry is asked, which may take its time
 	}
-	for i := range d.stack.Services {
-		if err := d.resolveImage(ctx, &d.stack.Services[i], have.Services, o.Pinned); err != nil {
-			return nil, err
-		}
+	if err := d.resolveImages(ctx, have.Services, o.Pinned); err != nil {
+		return nil, err
 	}
 	plan, err := d.stack.Against(have, o)
 	if err != nil {
@@ -128,42 +127,67 @@ func (d *deploy) cluster(ctx context.Context) (have stack.Cluster, err error) {
 	return have, err
 }
 
-// resolveImage asks the registry of a service's image for its digest, where
-// --resolve-image wants it. Without an answer an image that has not changed
-// stays as it was pinned.
-func (d *deploy) resolveImage(ctx context.Context, spec *swarm.ServiceSpec, have []swarm.Service, pinned map[string]stack.Pin) error {
-	image := spec.TaskTemplate.ContainerSpec.Image
-	auth, err := d.registryAuth(image)
-	if err != nil {
-		return fmt.Errorf("service %s: %w", spec.Name, err)
-	}
-	d.auth[spec.Name] = auth
-	isNew := true
-	for i := range have {
-		if have[i].Spec.Name == spec.Name {
-			isNew = have[i].Spec.Labels[stack.LabelImage] != image
+// resolveImages asks the registries for the digests of the images, where
+// --resolve-image wants it: once an image, several at a time, as a registry that
+// does not answer takes its time. Without an answer an image that has not
+// changed stays as it was pinned.
+func (d *deploy) resolveImages(ctx context.Context, have []swarm.Service, pinned map[string]stack.Pin) error {
+	users := map[string][]string{} // services by image
+	isNew := map[string]bool{}     // of an image: some service had another one, or none
+	mode := one(d.flags, "resolve-image", resolveAlways)
+	for _, spec := range d.stack.Services {
+		image := spec.TaskTemplate.ContainerSpec.Image
+		auth, err := d.registryAuth(image)
+		if err != nil {
+			return fmt.Errorf("service %s: %w", spec.Name, err)
+		}
+		d.auth[spec.Name] = auth
+		changed := !slices.ContainsFunc(have, func(s swarm.Service) bool {
+			return s.Spec.Name == spec.Name && s.Spec.Labels[stack.LabelImage] == image
+		})
+		if mode == resolveAlways || mode == resolveChanged && changed {
+			users[image] = append(users[image], spec.Name)
+			isNew[image] = isNew[image] || changed
 		}
 	}
-	mode := one(d.flags, "resolve-image", resolveAlways)
-	if mode == resolveNever || mode == resolveChanged && !isNew {
-		return nil
+	var group errgroup.Group
+	var lock sync.Mutex
+	group.SetLimit(atOnce)
+	for image, services := range users {
+		group.Go(func() error {
+			pin, warnings := d.resolveImage(ctx, image, d.auth[services[0]])
+			lock.Lock()
+			defer lock.Unlock()
+			if pin == nil && isNew[image] {
+				warn(d.err, warnings)
+			}
+			for _, name := range services {
+				if pin != nil {
+					pinned[name] = *pin
+				}
+			}
+			return nil
+		})
 	}
+	return group.Wait()
+}
+
+// resolveImage returns nil where no registry has told.
+func (d *deploy) resolveImage(ctx context.Context, image, auth string) (*stack.Pin, []string) {
 	task := swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: image}}
 	warnings := d.pinImage(ctx, &task, auth)
-	if ref, err := reference.ParseNormalizedNamed(task.ContainerSpec.Image); err == nil {
-		if _, ok := ref.(reference.Canonical); ok {
-			pin := stack.Pin{Image: task.ContainerSpec.Image}
-			if task.Placement != nil {
-				pin.Platforms = task.Placement.Platforms
-			}
-			pinned[spec.Name] = pin
-			return nil
-		}
+	ref, err := reference.ParseNormalizedNamed(task.ContainerSpec.Image)
+	if err != nil {
+		return nil, warnings
 	}
-	if isNew {
-		warn(d.err, warnings)
+	if _, ok := ref.(reference.Canonical); !ok {
+		return nil, warnings
 	}
-	return nil
+	pin := &stack.Pin{Image: task.ContainerSpec.Image}
+	if task.Placement != nil {
+		pin.Platforms = task.Placement.Platforms
+	}
+	return pin, nil
 }
 
 // show is --dry-run.
@@ -339,8 +363,8 @@ func (d *deploy) service(ctx context.Context, change *stack.ServiceChange, did f
 	return nil
 }
 
-// atOnce is how many services are followed at a time: each is watched for the
-// same few seconds after it has come up.
+// atOnce is how many images are looked up and services followed at a time: each
+// service is watched for the same few seconds after it has come up.
 const atOnce = 32
 
 // wait follows the services that were created or changed within one --timeout:

@@ -1,12 +1,14 @@
 package stack
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
@@ -202,6 +204,26 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// A large stack is loaded and compared in a moment.
+func TestTwoHundredServices(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("x-common: &common\n  image: app\n  environment: {A: '1', B: '2'}\n  networks: [front, back]\n  deploy: {replicas: 3, resources: {limits: {memory: 64M}}}\nnetworks: {front: {}, back: {}}\nservices:\n")
+	for i := range 200 {
+		fmt.Fprintf(&b, "  service-%d:\n    <<: *common\n    labels: {n: '%d'}\n", i, i)
+	}
+	start := time.Now()
+	_, s := folder{}.stack(t, b.String())
+	p, err := s.Against(deployed(s), Options{})
+	if err != nil || !p.Empty() || len(s.Services) != 200 {
+		t.Errorf("%d services, %v", len(s.Services), err)
+	}
+	if took := time.Since(start); took > 10*time.Second { // some 0.3 s; a slip that makes it quadratic takes minutes
+		t.Errorf("it took %s", took)
+	} else {
+		t.Logf("it took %s", took)
+	}
+}
+
 // Whatever a file says, loading it ends, and ends in a stack or in an error.
 func FuzzLoad(f *testing.F) {
 	f.Add(shop)
@@ -219,6 +241,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add("include: [/dev/zero]\nservices: {a: {extends: {file: /dev/zero, service: b}}}\n")
 	f.Add("services:\n  a: &a\n    <<: *a\n    image: x\n")
 	f.Fuzz(func(t *testing.T, compose string) {
+		stuck := time.AfterFunc(10*time.Second, func() { panic(fmt.Sprintf("it does not end: %q", compose)) })
+		defer stuck.Stop()
 		in := folder{"plain.env": "A=1\n"}.input(compose)
 		m, err := Load(t.Context(), in)
 		if err != nil {
