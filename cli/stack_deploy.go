@@ -276,23 +276,35 @@ func (d *deploy) apply(ctx context.Context, p *stack.Plan) error {
 }
 
 // contents has the API compare the secrets that are there with the files,
-// which nobody else can. It writes nothing where they are the same.
+// which nobody else can: an update of nothing else, which writes nothing where
+// they are the same. Only then labels are written.
 func (d *deploy) contents(ctx context.Context, p *stack.Plan, did func(string, ...any)) error {
 	var errs []error
 	for _, s := range p.Secrets {
 		if s.Old == nil {
 			continue
 		}
-		if len(s.Changes) > 0 {
-			did("Updating secret %s (id: %s)", s.Spec.Name, s.Old.ID)
-		}
-		err := d.api().SecretUpdate(ctx, s.Old.ID, s.Old.Version, s.Spec)
+		asked := s.Spec
+		asked.Labels = s.Old.Spec.Labels
+		err := d.api().SecretUpdate(ctx, s.Old.ID, s.Old.Version, asked)
 		if err != nil && strings.Contains(err.Error(), "only updates to Labels are allowed") {
 			err = stack.ErrContent("secret", s.Spec.Name)
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, s := range p.Secrets {
+		if s.Old == nil || len(s.Changes) == 0 {
+			continue
+		}
+		did("Updating secret %s (id: %s)", s.Spec.Name, s.Old.ID)
+		if err := d.api().SecretUpdate(ctx, s.Old.ID, s.Old.Version, s.Spec); err != nil {
+			return fmt.Errorf("failed to update secret %s: %w", s.Spec.Name, err)
+		}
+	}
+	return nil
 }
 
 // create makes the secrets and configs that are not there, and changes the

@@ -163,6 +163,28 @@ func TestAPinnedImageStaysWhenTheRegistryIsAway(t *testing.T) {
 	}
 }
 
+// The labels of one secret are not written when the content of another is refused.
+func TestContentsAreComparedBeforeLabelsAreWritten(t *testing.T) {
+	w := newWorld()
+	addr := w.start(t)
+	const two = "services:\n  web: {image: x}\nsecrets:\n  a: {file: a, labels: {v: 'LABEL'}}\n  b: {file: b}\n"
+	file := written(t, map[string]string{"compose.yml": two, "a": "a", "b": "b"})
+	deploy := []string{"stack", "deploy", "-c", file, "--resolve-image", "never", "-d", "shop"}
+	w.command(t, addr, deploy...)
+	before := w.writes
+	again := written(t, map[string]string{"compose.yml": strings.Replace(two, "LABEL", "new", 1), "a": "a", "b": "other"})
+	deploy[3] = again
+	if code, out, errs := w.command(t, addr, deploy...); code != 1 || !strings.Contains(errs, `secret "shop_b": its content has changed`) || w.writes != before {
+		t.Errorf("exit %d, %d writes: %s%s", code, w.writes-before, out, errs)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(again), "b"), []byte("b"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := w.command(t, addr, deploy...); code != 0 || !strings.Contains(out, "Updating secret shop_a") || w.writes != before+1 || w.secrets[0].Spec.Labels["v"] != "new" {
+		t.Errorf("exit %d, %d writes: %s%s", code, w.writes-before, out, errs)
+	}
+}
+
 // A deploy says of each service what became of it, and takes no longer for many.
 func TestADeployWaitsForAllAtOnce(t *testing.T) {
 	w := newWorld()
