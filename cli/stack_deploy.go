@@ -62,7 +62,7 @@ func checkSpecs(s *stack.Stack) error {
 	for i := range s.Services {
 		spec := &s.Services[i]
 		servicespec.Normalise(spec)
-		if err := servicespec.Validate(spec); err != nil {
+		if err := servicespec.Validate(identified(*spec)); err != nil {
 			errs = append(errs, fmt.Errorf("service %s: %w", spec.Name, err))
 		}
 	}
@@ -72,6 +72,23 @@ func checkSpecs(s *stack.Stack) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// identified is a spec whose secrets and configs have their names for IDs, as
+// some of them are still to be created.
+func identified(spec swarm.ServiceSpec) *swarm.ServiceSpec {
+	c := *spec.TaskTemplate.ContainerSpec
+	c.Secrets, c.Configs = slices.Clone(c.Secrets), slices.Clone(c.Configs)
+	for i, r := range c.Secrets {
+		ref := *r
+		ref.SecretID, c.Secrets[i] = ref.SecretName, &ref
+	}
+	for i, r := range c.Configs {
+		ref := *r
+		ref.ConfigID, c.Configs[i] = ref.ConfigName, &ref
+	}
+	spec.TaskTemplate.ContainerSpec = &c
+	return &spec
 }
 
 // deploy is one `stack deploy` on its way.

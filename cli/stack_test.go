@@ -32,6 +32,8 @@ const stackWithAll = `
 services:
   web:
     image: nginx:1
+    secrets: [password]
+    configs: [motd]
     deploy: {labels: {tier: front}}
 secrets:
   password: {file: password}

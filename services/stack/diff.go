@@ -154,8 +154,12 @@ func text(path string, v any) string {
 		}
 		return v
 	case json.Number:
-		if n, err := v.Int64(); err == nil && slices.Contains(durations, path[strings.LastIndexByte(path, '.')+1:]) {
+		n, err := v.Int64()
+		switch field := path[strings.LastIndexByte(path, '.')+1:]; {
+		case err == nil && slices.Contains(durations, field):
 			return time.Duration(n).String()
+		case err == nil && field == "Mode": // of a file
+			return fmt.Sprintf("%#o", n)
 		}
 		return v.String()
 	case map[string]any:
