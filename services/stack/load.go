@@ -89,7 +89,7 @@ func Load(ctx context.Context, in Input) (*Model, error) {
 	}
 	m := &Model{in: in}
 	m.Warnings, err = listening(func() (err error) {
-		m.Project, err = loader.LoadWithContext(ctx, in.details(), in.options(false))
+		m.Project, err = in.project(ctx)
 		return err
 	})
 	if err != nil {
@@ -102,6 +102,37 @@ func Load(ctx context.Context, in Input) (*Model, error) {
 	forgetImplied(m.Project)
 	m.Ignored = leftOver(m.Project)
 	return m, nil
+}
+
+// project is what compose-go makes of the files. It has one host in mind, where a
+// container's name and several replicas do not go together; in a cluster nothing
+// has that name, so it is out of the way while the model is checked.
+func (in Input) project(ctx context.Context) (*types.Project, error) {
+	details, options := in.details(), in.options(false)
+	dict, err := loader.LoadModelWithContext(ctx, details, options)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	services, _ := dict["services"].(map[string]any)
+	for service, s := range services {
+		s, _ := s.(map[string]any)
+		if name, ok := s["container_name"].(string); ok {
+			names[service] = name
+			delete(s, "container_name")
+		}
+	}
+	p, err := loader.ModelToProject(dict, loader.ToOptions(&details, []func(*loader.Options){options}), details)
+	if err != nil {
+		return nil, err
+	}
+	for service, name := range names {
+		if s, ok := p.Services[service]; ok {
+			s.ContainerName = name
+			p.Services[service] = s
+		}
+	}
+	return p, nil
 }
 
 // YAML is the model as one file. What secrets hold is not in it.

@@ -135,6 +135,7 @@ services:
     image: nginx
     build: .
     container_name: web
+    deploy: {replicas: 2}
     depends_on: {db: {condition: service_healthy}}
     security_opt: [no-new-privileges]
     networks:
