@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net/http"
@@ -278,12 +279,48 @@ func checkOptions(req *network.CreateRequest) error {
 	return nil
 }
 
+// networkPatience is for how long a network that is removed waits for the end of
+// tasks: Docker's time between the stop signal and the kill, and some more.
+const networkPatience = 15 * time.Second
+
+// networkDelete waits for tasks that have been told to end: their addresses are
+// theirs until then. Docker Swarm does not wait, so whoever removes a stack
+// removes its networks right after its services.
 func (a *API) networkDelete(w http.ResponseWriter, r *http.Request) error {
 	_, n, err := found(a, r, (*state.View).FindNetwork)
 	if err != nil {
 		return err
 	}
+	a.awaitEnds(r.Context(), n.ID)
 	return a.deleted(w, r, state.Op{DeleteNetwork: &state.DeleteNetwork{ID: n.ID}})
+}
+
+// awaitEnds returns when none of a network's tasks is on its way to the end any
+// more, and at once where somebody uses it who stays.
+func (a *API) awaitEnds(ctx context.Context, id api.NetworkID) {
+	ctx, cancel := context.WithTimeout(ctx, networkPatience)
+	defer cancel()
+	for view, cursor := a.cfg.Store.Follow(); view != nil && onlyEnding(view, id); {
+		e, err := cursor.Next(ctx)
+		if err != nil {
+			return
+		}
+		view = e.View
+	}
+}
+
+// onlyEnding reports whether a network is used, and by tasks alone that are to end.
+func onlyEnding(v *state.View, id api.NetworkID) (ending bool) {
+	for t := range v.NetworkTasks(id) {
+		if t.Desired <= api.TaskRunning {
+			return false
+		}
+		ending = true
+	}
+	for range v.NetworkAttached(id) {
+		return false
+	}
+	return ending && len(v.NetworkUsers(id)) == 0
 }
 
 // networkPrune removes the networks that nobody uses. The ingress network is

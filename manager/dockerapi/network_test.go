@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
@@ -309,6 +310,31 @@ func TestNetworksThatServicesUseStay(t *testing.T) {
 	c.must(err)
 	if got := c.networks(); got != "idle used" {
 		t.Errorf("what is younger than an hour was pruned: %s is left", got)
+	}
+}
+
+// Whoever removes a stack removes its networks right after its services.
+func TestANetworkGoesOnceItsLastTaskHasEnded(t *testing.T) {
+	c, _ := withNetworks(t)
+	used := c.network("used", overlay())
+	web := &api.Service{ID: "web", Spec: serviceSpec("web")}
+	web.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: used}}
+	c.apply(state.Op{PutService: web}, state.Op{PutNode: &api.Node{ID: "n9"}})
+	version := c.store.View().Service("web").SpecVersion
+	c.apply(state.Op{CreateTasks: []*api.Task{{ID: "t1", ServiceID: "web", SpecVersion: version, Slot: 1, Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskPending}}}})
+	c.apply(state.Op{AssignTasks: []state.Assign{{Task: "t1", Node: "n9"}}})
+	c.apply(state.Op{DeleteService: &state.DeleteService{ID: "web"}})
+	removed := make(chan error)
+	go func() { removed <- c.docker.NetworkRemove(t.Context(), "used") }()
+	select {
+	case err := <-removed:
+		t.Fatalf("removed while a task is on it: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	c.apply(state.Op{ReportTasks: []state.Report{{Task: "t1", Status: api.TaskStatus{State: api.TaskShutdown}}}})
+	c.must(<-removed)
+	if got := c.networks(); got != "" {
+		t.Errorf("left: %s", got)
 	}
 }
 
