@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -63,6 +64,22 @@ func TestNetPublishedPortAnswersOnEveryNode(t *testing.T) {
 				l.on(at, append([]string{"iptables", "-D"}, rule...)...)
 				l.reached(out, url(at.Addr), web)
 			}
+		}
+	})
+	// Engines since 28 drop what is for a container's address and comes from
+	// another interface than its bridge, before anything else looks at it.
+	l.story("the drop rules of later engines do not matter", func(l *lab) {
+		for _, add := range []string{"-A", "-D"} {
+			for _, c := range web {
+				to := l.addr("ingress", c)
+				bridge := strings.Fields(l.on(c.Node, "ip", "-o", "route", "get", to))
+				dev := bridge[slices.Index(bridge, "dev")+1]
+				l.on(c.Node, "iptables", "-t", "raw", add, "PREROUTING", "-d", to, "!", "-i", dev, "-j", "DROP")
+			}
+			for _, n := range l.Nodes {
+				l.reached(out, url(n.Addr), web)
+			}
+			l.reached(l.Nodes[0], url("127.0.0.1"), web)
 		}
 	})
 	l.story("nobody there fails fast", func(l *lab) {

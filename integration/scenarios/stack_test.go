@@ -72,6 +72,8 @@ func TestAStackComesAndGoes(t *testing.T) {
 		dead.PowerOff()
 		l.elsewhere("shop_web", 3, dead)
 		l.elsewhere("shop_worker", 2, dead)
+		l.must(dead.PowerOn(l.ctx)) // its removal waits for what runs on hosts that are away
+		l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
 	}
 	l.cli(at, "stack", "rm", "shop")
 	if running := len(l.w.Running("shop_web")) + len(l.w.Running("shop_worker")); running != 0 {
