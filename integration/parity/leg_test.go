@@ -82,6 +82,7 @@ func (l *leg) play(ctx context.Context, s *script, dir string) ([]result, error)
 type output struct {
 	stdout, stderr string
 	code           int
+	sorted         bool // the order of its lines says nothing
 }
 
 func (o output) ok() bool { return o.code == 0 }
@@ -91,6 +92,9 @@ func lines(o output, vars map[string]string) []string {
 	var out []string
 	for _, stream := range []struct{ text, mark string }{{o.stdout, ""}, {o.stderr, "2> "}} {
 		text := strings.TrimSuffix(normalise(stream.text, vars), "\n")
+		if o.sorted { // by what is compared: IDs are in any order
+			text = sortLines(text)
+		}
 		if text == "" {
 			continue
 		}
@@ -142,9 +146,7 @@ func (p *play) run(ctx context.Context, c command) (output, error) {
 	if errors.As(err, &exit) && ctx.Err() == nil {
 		err = nil
 	}
-	if c.sorted {
-		out.stdout = sortLines(out.stdout)
-	}
+	out.sorted = c.sorted
 	if err != nil {
 		err = fmt.Errorf("%w: it had printed %s%s", err, out.stdout, out.stderr)
 	}
@@ -255,9 +257,9 @@ func again(ctx context.Context, f func() error) error {
 }
 
 func sortLines(text string) string {
-	rows := strings.SplitAfter(text, "\n")
+	rows := strings.Split(text, "\n")
 	slices.Sort(rows)
-	return strings.Join(rows, "")
+	return strings.Join(rows, "\n")
 }
 
 // job is a command in the background.
