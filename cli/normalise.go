@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/swarmctl/swarmctl/api/edit"
 )
 
 // line is a command line in the one order urfave/cli understands: global
@@ -103,10 +105,11 @@ func (l *line) unknownCommand(word string, commands []*cli.Command) error {
 
 // nearest returns the command at the smallest edit distance, if it is near.
 func nearest(word string, commands []*cli.Command) string {
-	best, at := "", 3
+	const furthest = 2
+	best, at := "", furthest+1
 	for _, c := range commands {
 		for _, name := range c.Names() {
-			d := distance(word, name)
+			d := edit.Distance(word, name, furthest)
 			if strings.HasPrefix(name, word) && len(word) > 1 {
 				d = 0
 			}
@@ -116,27 +119,6 @@ func nearest(word string, commands []*cli.Command) string {
 		}
 	}
 	return best
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost++
-			}
-			last = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // flag takes one argument that starts with a dash, and says how many of the

@@ -1,6 +1,10 @@
 package constraint
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/swarmctl/swarmctl/api/edit"
+)
 
 // confused are keys that people write for others.
 var confused = map[string]string{
@@ -36,12 +40,12 @@ func nearest(key string) string {
 			if i := secondDot(key); i >= 0 {
 				given, rest = strings.ToLower(key[:i]), key[i+1:]
 			}
-			if d := distance(given, base); d < best {
+			if d := edit.Distance(given, base, furthest); d < best {
 				best, found = d, name+orKey(rest)
 			}
 			continue
 		}
-		if d := distance(given, name); d < best {
+		if d := edit.Distance(given, name, furthest); d < best {
 			best, found = d, name
 		}
 	}
@@ -65,32 +69,4 @@ func secondDot(s string) int {
 		return -1
 	}
 	return first + 1 + second
-}
-
-// distance counts the characters to insert, remove, replace or swap with
-// their neighbour to make b of a. Lengths that differ too much are far apart
-// at once, so that a long key costs nothing.
-func distance(a, b string) int {
-	if len(a) > len(b)+furthest || len(b) > len(a)+furthest {
-		return furthest + 1
-	}
-	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
 }

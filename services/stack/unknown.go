@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/compose-spec/compose-go/v2/schema"
+
+	"github.com/swarmctl/swarmctl/api/edit"
 )
 
 var (
@@ -147,35 +149,12 @@ func expanded(list []map[string]any) (out []map[string]any) {
 
 // nearest is the known key that differs least from an unknown one, or empty.
 func nearest(key string, known []string) string {
-	best, found := max(1, len(key)/3)+1, ""
+	furthest := max(1, len(key)/3)
+	best, found := furthest+1, ""
 	for _, k := range known {
-		if d := distance(strings.ToLower(key), k); d < best {
+		if d := edit.Distance(strings.ToLower(key), k, furthest); d < best {
 			best, found = d, k
 		}
 	}
 	return found
-}
-
-// distance counts the characters to insert, remove or replace to make b of a.
-// Swapped neighbours count two.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return len(a) + len(b)
-	}
-	prev, cur := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-		}
-		prev, cur = cur, prev
-	}
-	return prev[len(b)]
 }
