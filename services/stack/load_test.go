@@ -18,7 +18,7 @@ import (
 type folder map[string]string
 
 func (f folder) read(name string, _ int64) ([]byte, error) {
-	data, ok := f[strings.TrimPrefix(name, "/work/")]
+	data, ok := f[strings.TrimPrefix(name, "/shop/")]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
@@ -27,7 +27,7 @@ func (f folder) read(name string, _ int64) ([]byte, error) {
 
 // input is a stack of one file, named compose.yml, and of the files of f.
 func (f folder) input(compose string) Input {
-	return Input{Name: "shop", Dir: "/work", Files: []File{{"compose.yml", []byte(compose)}}, Env: maps.Clone(callersEnv), Read: f.read}
+	return Input{Name: "shop", Dir: "/shop", Files: []File{{"compose.yml", []byte(compose)}}, Env: maps.Clone(callersEnv), Read: f.read}
 }
 
 func (f folder) stack(t *testing.T, compose string) (*Model, *Stack) {
@@ -51,7 +51,7 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 10), ", "))
 	}
 	files := folder{
-		"loop.yml":  "services:\n  a:\n    extends: {file: /work/loop2.yml, service: b}\n",
+		"loop.yml":  "services:\n  a:\n    extends: {file: /shop/loop2.yml, service: b}\n",
 		"self.yml":  "services:\n  a:\n    extends: {service: a}\n",
 		"bad.yml":   "services:\n  web: [unclosed\n",
 		"large.env": strings.Repeat("A=1\n", MaxFile/4+1),
@@ -78,12 +78,12 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 		"depends on nothing":  {"services:\n  web:\n    image: nginx\n    depends_on: [db]\n", `undefined service "db"`},
 		"depends in a circle": {"services:\n  a:\n    image: x\n    depends_on: [b]\n  b:\n    image: x\n    depends_on: [a]\n", "cycle"},
 		"extends itself":      {files["self.yml"], "Circular reference"},
-		"extends no file":     {"services:\n  a:\n    extends:\n      file: none.yml\n      service: b\n", "compose.yml:4:13: there is no file /work/none.yml"},
-		"extends what is bad": {"services:\n  a:\n    extends:\n      file: bad.yml\n      service: b\n", "/work/bad.yml:"},
-		"includes no file":    {"include:\n  - none.yml\n", "compose.yml:2:5: there is no file /work/none.yml"},
-		"no env file":         {"services:\n  a:\n    image: x\n    env_file: none.env\n", "services.a.env_file: open /work/none.env"},
+		"extends no file":     {"services:\n  a:\n    extends:\n      file: none.yml\n      service: b\n", "compose.yml:4:13: there is no file /shop/none.yml"},
+		"extends what is bad": {"services:\n  a:\n    extends:\n      file: bad.yml\n      service: b\n", "/shop/bad.yml:"},
+		"includes no file":    {"include:\n  - none.yml\n", "compose.yml:2:5: there is no file /shop/none.yml"},
+		"no env file":         {"services:\n  a:\n    image: x\n    env_file: none.env\n", "services.a.env_file: open /shop/none.env"},
 		"large env file":      {"services:\n  a:\n    image: x\n    env_file: large.env\n", "larger than"},
-		"secret of no file":   {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    file: none\n", "secrets.s: open /work/none"},
+		"secret of no file":   {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    file: none\n", "secrets.s: open /shop/none"},
 		"empty secret":        {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    file: empty\n", "secrets.s: it is empty"},
 		"large secret":        {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    file: secret\n", "secrets.s: "},
 		"unset secret":        {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    environment: NOT_SET_AT_ALL\n", "NOT_SET_AT_ALL is not set"},
