@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help build up down test unit integration check proto bench need-go need-docker
+.PHONY: help build up down test unit integration check proto bpf bench need-go need-docker
 
 export PATH := $(CURDIR)/bin/tools:$(PATH):/usr/sbin:/sbin:/usr/local/go/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -45,6 +45,11 @@ check: need-go ## formatting, vet, the import law, and whether generated code is
 
 proto: need-go bin/tools/buf bin/tools/protoc-gen-go bin/tools/protoc-gen-go-grpc ## generate the code of the protocol between nodes
 	buf generate
+
+bpf: need-go ## compile the programs for the kernel
+	@integration/need bpf
+	cd network/fastpath && GOPACKAGE=fastpath go run github.com/cilium/ebpf/cmd/bpf2go@$$(go list -m -f '{{.Version}}' github.com/cilium/ebpf) -target bpfel,bpfeb \
+		-cflags "-O2 -Wall -Werror -I/usr/include/$$(uname -m)-linux-gnu -DSOURCE=\\\"$$(sha256sum < fastpath.c | cut -c1-64)\\\"" kernel fastpath.c
 
 bench: need-go ## measure swarmctl beside Docker Swarm and bare engines; BENCH="-n 1 -rows create" for less
 	@integration/need engines

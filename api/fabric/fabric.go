@@ -124,3 +124,19 @@ func MAC(a netip.Addr) [6]byte {
 	b := a.As4()
 	return [6]byte{0x02, 0x42, b[0], b[1], b[2], b[3]}
 }
+
+// Names of a network's interfaces begin with these; as much of its ID follows as they
+// have room for.
+const (
+	BridgePrefix = "sw-"
+	VXLANPrefix  = "swx-"
+	ShortID      = 10
+)
+
+// BridgeName is the interface of a network's bridge on every host.
+func BridgeName(id api.NetworkID) string { return BridgePrefix + short(id) }
+
+// VXLANName is the interface that connects the bridge with the other hosts.
+func VXLANName(id api.NetworkID) string { return VXLANPrefix + short(id) }
+
+func short(id api.NetworkID) string { return string(id[:min(ShortID, len(id))]) }

@@ -37,6 +37,10 @@ var directions = []direction{
 		reason: "every manager serves sessions from its replicated state, whoever leads: the dispatcher must not know of Raft",
 	},
 	{
+		from: []string{"manager/mover"}, may: []string{"api", "raftstore/state", "worker/volume"},
+		reason: "what is moved is what the state says, by way of a tunnel that somebody else opens; so both of its ends are tested without a cluster",
+	},
+	{
 		from: []string{"worker", "network"}, never: []string{"manager", "raftstore", "services", "scheduler"},
 		reason: "a node does what its assignments say; it must run, and be tested, without a manager in the program",
 	},
@@ -70,7 +74,7 @@ var fences = []fence{
 		"Docker's client moves to another module one day, and that must be a day's work",
 	},
 	{
-		[]string{"github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher/netlink"},
+		[]string{"github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher/netlink", "github.com/cilium/ebpf"},
 		[]string{"network", "integration/hosts"},
 		"only the network touches the kernel's network",
 	},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type Agent struct {
 	came    int                         // updates so far
 	holds   map[string][]api.Attachment // containers that are prepared for or run
 	early   map[string]int              // processes of containers that wait for the first update
+	asks    map[string][]netip.Addr     // servers for names that containers of users were made with
 	state   state
 	changed chan struct{} // closed when state is another
 	applied uint64
@@ -73,7 +75,7 @@ func New(c Config) (*Agent, error) {
 	return &Agent{
 		cfg: c, wake: make(chan struct{}, 1), built: make(chan struct{}, 1), upset: make(chan struct{}, 1),
 		orders: make(chan order, 1), closed: make(chan struct{}), ended: make(chan struct{}),
-		holds: map[string][]api.Attachment{}, early: map[string]int{},
+		holds: map[string][]api.Attachment{}, early: map[string]int{}, asks: map[string][]netip.Addr{},
 		changed: make(chan struct{}), acked: make(chan struct{}), ill: make(chan struct{}), upsets: map[string]bool{},
 	}, nil
 }

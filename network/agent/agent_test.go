@@ -95,6 +95,8 @@ func TestWhoHasTheResolversPortHoldsUpNoDrain(t *testing.T) {
 		w.failing("dns", errors.New("the port is taken"))
 		w.Update(full(1))
 		w.wantApplied(1)
+		time.Sleep(2 * saidAfter)
+		synctest.Wait()
 		if text := w.log.String(); strings.Count(text, "the port is taken") != 1 {
 			t.Errorf("logged: %s", text)
 		}
@@ -297,6 +299,37 @@ func TestAContainerThatHasEndedIsToBeAskedForAgain(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestAContainerMadeWithOtherServersAsksThisNode(t *testing.T) {
+	for _, c := range []struct{ name, servers, want string }{
+		{"made by the engine", "192.0.2.7 2001:db8::7 192.0.2.8", "[192.0.2.7 192.0.2.8] at 10.1.0.253 from 10.1.0.5"},
+		{"made here", "10.1.0.253 192.0.2.7", ""},
+		{"none that can be told", "2001:db8::7", ""},
+	} {
+		for _, early := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t)
+				if !early {
+					w.Update(full(1))
+					synctest.Wait()
+				}
+				var servers []netip.Addr
+				for _, s := range strings.Fields(c.servers) {
+					servers = append(servers, netip.MustParseAddr(s))
+				}
+				w.Asks("c1", servers)
+				if err := w.Attach(t.Context(), "c1", 7, attach("n1", "10.1.0.5")); err != nil {
+					t.Fatal(err)
+				}
+				w.Update(full(2))
+				synctest.Wait()
+				if n := w.count("balance names c1 " + c.want); (n == 1) != (c.want != "") || w.count("balance names c1") != n {
+					t.Errorf("%s, early %t: %v", c.name, early, w.all())
+				}
+			})
+		}
+	}
 }
 
 func TestAContainerThatRunsKeepsItsNetworksWhenAnotherOneCannotBePrepared(t *testing.T) {

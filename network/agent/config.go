@@ -58,6 +58,9 @@ type Overlay interface {
 type Balance interface {
 	Apply(set *fabric.Set, suspect func(api.NodeID) bool) error
 	Attach(id string, pid int, networks []api.Attachment) error
+	// AskHere has a container that is attached ask for names at an address of this
+	// host, with its own address in that network, instead of other servers.
+	AskHere(id string, instead []netip.Addr, at, own netip.Addr) error
 	Detach(id string)
 	// Settle returns when a container that is out of all balancers has accepted
 	// the connections that were under way, or has had its time.

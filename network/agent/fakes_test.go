@@ -251,6 +251,9 @@ func (b *balanceFake) Apply(set *fabric.Set, suspect func(api.NodeID) bool) erro
 func (b *balanceFake) Attach(id string, pid int, _ []api.Attachment) error {
 	return b.w.do("balance", fmt.Sprintf("attach %s %d", id, pid))
 }
+func (b *balanceFake) AskHere(id string, instead []netip.Addr, at, own netip.Addr) error {
+	return b.w.do("balance", fmt.Sprintf("names %s %v at %s from %s", id, instead, at, own))
+}
 func (b *balanceFake) Settle(_ context.Context, id string) error {
 	return b.w.do("balance", "settle "+id)
 }

@@ -16,6 +16,7 @@ import (
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	saidAfter  = time.Second // how long it fails before the log hears of it
 )
 
 // view is what the parts have to agree with. It never changes.
@@ -48,6 +49,7 @@ type part struct {
 	err       error     // of the last run
 	said      string    // the last failure that was logged, empty where it works
 	saidAt    time.Time
+	ill       time.Time     // since when it fails, zero where it does not
 	wait      time.Duration // the delay after the last failure
 	retry     time.Time     // zero where it did not fail
 }
@@ -134,11 +136,17 @@ func nextWait(last time.Duration, err error) time.Duration {
 func (p *part) news() { p.behind, p.retry = true, time.Time{} }
 
 // say logs how the part is doing: that it fails, why where that has become
-// another reason, and that it works again. A reason of many lines changes with every
-// attempt, so it is not said more often than once in a while.
+// another reason, and that it works again. What passes within saidAfter is not
+// worth a line: the engine is about to let go of something. A reason of many lines
+// changes with every attempt, so it is not said more often than once in a while.
 func (p *part) say(log *slog.Logger, err error, now time.Time) {
+	if err == nil {
+		p.ill = time.Time{}
+	} else if p.ill.IsZero() {
+		p.ill = now
+	}
 	switch {
-	case err != nil && p.said != err.Error() && now.Sub(p.saidAt) >= lastRetry:
+	case err != nil && now.Sub(p.ill) >= saidAfter && p.said != err.Error() && now.Sub(p.saidAt) >= lastRetry:
 		p.said, p.saidAt = err.Error(), now
 		log.Error("a part of the network does not do what it should; it is tried again", "part", p.name, "err", err)
 	case err == nil && p.said != "":

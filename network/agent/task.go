@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
@@ -133,13 +134,12 @@ func (a *Agent) gateways(s state, id api.NetworkID) []netip.Addr {
 }
 
 func mac(addrs []netip.Addr) net.HardwareAddr {
-	for _, addr := range addrs {
-		if addr.Is4() {
-			m := fabric.MAC(addr)
-			return m[:]
-		}
+	addr := v4(addrs)
+	if !addr.IsValid() {
+		return nil
 	}
-	return nil
+	m := fabric.MAC(addr)
+	return m[:]
 }
 
 // Attach hands a container that runs to the parts: its first process shows
@@ -185,11 +185,60 @@ func (a *Agent) attachTo(id string, pid int, networks []api.Attachment) error {
 		if err := p.Balance.Attach(id, pid, networks); err != nil {
 			return fmt.Errorf("virtual addresses in container %s: %w", id, err)
 		}
+		if err := a.askHere(id, networks); err != nil {
+			return fmt.Errorf("names in container %s: %w", id, err)
+		}
 	}
 	if p.DNS != nil {
 		each(networks, p.DNS.Ready)
 	}
 	return nil
+}
+
+// Asks says, before a container is attached, which servers for names it was made
+// with. Where this node is none of them it is asked instead.
+func (a *Agent) Asks(id string, servers []netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asks[id] = servers
+}
+
+// askHere has a container that was made with other servers ask this node.
+func (a *Agent) askHere(id string, networks []api.Attachment) error {
+	s, _ := a.now()
+	a.mu.Lock()
+	servers := a.asks[id]
+	a.mu.Unlock()
+	if slices.ContainsFunc(servers, func(server netip.Addr) bool { return a.answersAt(s, server) }) {
+		return nil
+	}
+	servers = slices.DeleteFunc(slices.Clone(servers), netip.Addr.Is6)
+	for _, at := range networks {
+		here, own := v4(a.gateways(s, at.Network)), v4(at.Addrs)
+		if len(servers) > 0 && here.IsValid() && own.IsValid() {
+			return a.cfg.Parts.Balance.AskHere(id, servers, here, own)
+		}
+	}
+	return nil
+}
+
+// answersAt reports whether an address is this node's in a network.
+func (a *Agent) answersAt(s state, server netip.Addr) bool {
+	for id := range s.set.Networks {
+		if slices.Contains(a.gateways(s, id), server) {
+			return true
+		}
+	}
+	return false
+}
+
+// v4 is the first IPv4 address of some, or none.
+func v4(addrs []netip.Addr) netip.Addr {
+	i := slices.IndexFunc(addrs, netip.Addr.Is4)
+	if i < 0 {
+		return netip.Addr{}
+	}
+	return addrs[i]
 }
 
 func each(networks []api.Attachment, f func(netip.Addr)) {
@@ -247,6 +296,7 @@ func (a *Agent) Detach(id string) {
 	networks, held := a.holds[id]
 	delete(a.holds, id)
 	delete(a.early, id)
+	delete(a.asks, id)
 	a.mu.Unlock()
 	if !held {
 		return

@@ -28,7 +28,9 @@ type container struct {
 	seen   []*network  // that the tables agree with
 	ways   *ways       // that its routes agree with
 	router *router     // once it is known to be on the ingress network
+	doors  *doors      // from then on
 	own    [2]primary
+	names  *names // nil: it asks this host anyhow
 }
 
 // current is what the balancer wants now.
@@ -143,7 +145,7 @@ func (c *container) disturbed() bool {
 func (c *container) agree(v view) error {
 	var errs []error
 	for i, t := range c.tables {
-		errs = append(errs, t.agree(c.space, v, nft.Turn(c.id), c.own[i]))
+		errs = append(errs, t.agree(c.space, v, nft.Turn(c.id), c.own[i], c.names))
 	}
 	return errors.Join(errs...)
 }
@@ -168,6 +170,12 @@ func (c *container) lead(w *ways) (err error) {
 	if err := c.router.agree(c.ways, w); err != nil {
 		return err
 	}
+	if c.doors == nil {
+		c.doors = &doors{}
+	}
+	if err := c.doors.agree(c.space, w); err != nil {
+		return err
+	}
 	c.ways = w
 	return nil
 }
@@ -184,7 +192,14 @@ func (c *container) restore(now current) error {
 				return err
 			}
 		}
-		return nil
+		if c.doors == nil {
+			return nil
+		}
+		there, err := c.doors.look(c.space)
+		if !there {
+			c.ways = nil // replies are led anew
+		}
+		return err
 	})
 	if err != nil {
 		return err
@@ -202,6 +217,9 @@ func (c *container) remove() error {
 		}
 		if c.router != nil {
 			errs = append(errs, c.router.clear())
+		}
+		if c.doors != nil {
+			errs = append(errs, c.doors.remove(c.space))
 		}
 		return errors.Join(errs...)
 	})

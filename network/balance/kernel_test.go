@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { os.Exit(sandbox.Main(m.Run)) }
 type lan struct {
 	t     *testing.T
 	b     *Balancer
+	host  *world.Node
 	tasks []*world.Node
 	set   *fabric.Set
 }
@@ -44,6 +45,7 @@ func newLAN(t *testing.T, tasks int) *lan {
 	}
 	l := &lan{t: t, b: b}
 	host := world.New(t, "host")
+	l.host = host
 	host.Bridge("sw-net", nil, "10.0.1.254/24")
 	u := fabric.Update{
 		Networks: []*fabric.Network{world.Net("net", "10.0.1.0/24")},
@@ -375,13 +377,62 @@ func TestTheRuleForDatagramsComesLateWhereItMust(t *testing.T) {
 	own := primary{addr: netip.MustParseAddr("10.0.2.5"), ingress: netip.MustParsePrefix("10.0.0.0/24")}
 	tb := &table{}
 	for _, known := range []primary{{}, own} {
-		if err := tb.agree(space, v, 0, known); err != nil {
+		if err := tb.agree(space, v, 0, known, nil); err != nil {
 			t.Fatal(err)
 		}
 		rules := n.Run("nft", "list", "table", "ip", "swarmctl")
-		if there := strings.Contains(rules, "dnat to 10.0.2.5"); there != (known == own) || !strings.Contains(rules, "gateways") {
+		if there := strings.Contains(rules, "dnat to 10.0.2.5"); there != (known == own) || !strings.Contains(rules, "replies") {
 			t.Errorf("with %+v the rules are\n%s", known, rules)
 		}
+	}
+}
+
+// A container that was made elsewhere asks the servers of that place, by another
+// interface than the network's.
+func TestQuestionsForNamesAreAnsweredByTheHost(t *testing.T) {
+	l := newLAN(t, 2)
+	host, late := world.New(t, "elsewhere"), l.tasks[0]
+	world.Cable(host, "up0", late, "up0", nil)
+	host.Addresses("up0", "192.0.2.1/24")
+	late.Addresses("up0", "192.0.2.2/24")
+	late.Run("ip", "route", "replace", "default", "via", "192.0.2.1")
+	host.Addresses("lo", "198.51.100.1/32", "198.51.100.2/32")
+	for _, n := range []*world.Node{host, l.host} {
+		n.Serve(53)
+	}
+	asked := func(network, addr string) string {
+		t.Helper()
+		server, client, err := late.Ask(network, addr)
+		if err != nil {
+			t.Fatalf("%s of %s: %v", network, addr, err)
+		}
+		return server + " sees " + client
+	}
+	server, other := netip.MustParseAddr("198.51.100.1"), "198.51.100.2:53"
+	if got := asked("tcp", server.String()+":53"); got != "elsewhere sees 192.0.2.2" {
+		t.Errorf("before: %s", got)
+	}
+	if err := l.b.AskHere("t1", []netip.Addr{server}, netip.MustParseAddr("10.0.1.254"), l.at(0).Addrs[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		if got := asked(network, server.String()+":53"); got != "host sees 10.0.1.11" {
+			t.Errorf("%s: %s", network, got)
+		}
+	}
+	if got := asked("tcp", other); got != "elsewhere sees 192.0.2.2" {
+		t.Errorf("another server: %s", got)
+	}
+	late.Run("nft", "flush", "ruleset")
+	if err := l.b.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	if got := asked("udp", server.String()+":53"); got != "host sees 10.0.1.11" {
+		t.Errorf("after a flush: %s", got)
+	}
+	l.ask("tcp", vip)
+	if err := l.b.AskHere("gone", []netip.Addr{server}, netip.MustParseAddr("10.0.1.254"), l.at(0).Addrs[0]); err != nil {
+		t.Errorf("a container that has ended: %v", err)
 	}
 }
 

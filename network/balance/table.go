@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -15,8 +14,9 @@ import (
 // agrees with.
 type table struct {
 	nft.Table
-	view view
-	own  primary
+	view  view
+	own   primary
+	names *names
 }
 
 // vips is the map from virtual addresses to the chains that answer them.
@@ -24,31 +24,25 @@ func (t *table) vips() *nftables.Set {
 	return &nftables.Set{Name: "vips", IsMap: true, KeyType: t.Address(), DataType: nftables.TypeVerdict}
 }
 
-// gateways is the map from the hardware addresses of hosts to their marks.
-var gateways = &nftables.Set{
-	Name: "gateways", IsMap: true, KeyType: nftables.TypeEtherAddr, DataType: nftables.TypeMark,
-	KeyByteOrder: binaryutil.BigEndian,
-}
-
 // agree makes the table agree with a view: all of it where it was not made
 // here yet, and the difference otherwise.
-func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
+func (t *table) agree(in *nft.Space, v view, turn uint32, own primary, names *names) error {
 	b := in.In(t.Family())
 	d := nft.Dispatch{Map: t.vips(), Refuse: true, Turn: turn}
-	if (t.view.ways == nil) != (v.ways == nil) || t.own != own {
+	if (t.view.ways == nil) != (v.ways == nil) || t.own != own || t.names != names {
 		t.Made = false // it has other chains then
 	}
 	if !t.Made {
 		t.begin(b, v.ways != nil, own)
+		if names != nil && !t.V6 {
+			t.ask(b, names)
+		}
 		t.view = view{networks: make([]*network, len(v.networks))}
 	}
 	for i, now := range v.networks {
 		if old := t.view.networks[i]; old != now {
 			b.Apply(d, nft.Diff(old.of(t.V6), now.of(t.V6)))
 		}
-	}
-	if t.view.ways != v.ways && v.ways != nil {
-		mark(b, t.view.ways, v.ways)
 	}
 	if b.Empty() {
 		t.view = v
@@ -57,7 +51,7 @@ func (t *table) agree(in *nft.Space, v view, turn uint32, own primary) error {
 	if err := t.Flush(b); err != nil {
 		return err
 	}
-	t.view, t.own = v, own
+	t.view, t.own, t.names = v, own, names
 	return nil
 }
 
@@ -74,12 +68,9 @@ func (t *table) begin(b *nft.Batch, ingress bool, own primary) {
 	}
 }
 
-// replies makes connections that hosts have sent here go back through the host
-// that sent them. What a host sends bears the hardware address of its gateway.
+// replies makes connections that hosts have sent here, and that bear their mark,
+// go back through the host that sent them.
 func (t *table) replies(b *nft.Batch, own primary) {
-	b.Set(*gateways)
-	b.Hook("arriving", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
-	b.Rule("arriving", "by which host it came", nft.New(), nft.MarkBySender("gateways"))
 	b.Hook("replies", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle)
 	b.Rule("replies", "back by that host", nft.ConnMark(markBase, markMask), nft.Reply(), nft.MarkAsConnection())
 	if own.addr.IsValid() {
@@ -96,30 +87,4 @@ func (t *table) replies(b *nft.Batch, own primary) {
 type primary struct {
 	addr    netip.Addr   // none where it is the ingress address anyhow
 	ingress netip.Prefix // its neighbours are answered from the ingress address
-}
-
-// mark brings the map of hosts up to date.
-func mark(b *nft.Batch, old, now *ways) {
-	before, after := map[host]bool{}, map[host]bool{}
-	if old != nil {
-		for _, h := range old.hosts {
-			before[h] = true
-		}
-	}
-	for _, h := range now.hosts {
-		after[h] = true
-	}
-	b.Delete(gateways, elements(before, after)...)
-	b.Add(gateways, elements(after, before)...)
-}
-
-// elements are those of hosts in one list and not in the other.
-func elements(in, notIn map[host]bool) []nftables.SetElement {
-	var out []nftables.SetElement
-	for h := range in {
-		if !notIn[h] {
-			out = append(out, nftables.SetElement{Key: h.mac[:], Val: binaryutil.BigEndian.PutUint32(h.mark())})
-		}
-	}
-	return out
 }

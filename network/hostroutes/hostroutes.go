@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // shortest is the shortest prefix that counts as a network in use. VPNs split
@@ -21,10 +23,6 @@ const shortest = 8
 
 // tries is how often the routes are read again where they change meanwhile.
 const tries = 3
-
-// ownLinks is how the names of the cluster's own bridges begin: what lies behind
-// them is the cluster's.
-const ownLinks = "sw-"
 
 // List returns the IPv4 prefixes that the host routes itself, in their order:
 // without the default route, and without those of the cluster's networks.
@@ -55,7 +53,7 @@ func ownIndexes() (map[int]bool, error) {
 	}
 	own := map[int]bool{}
 	for _, l := range links {
-		own[l.Index] = strings.HasPrefix(l.Name, ownLinks)
+		own[l.Index] = strings.HasPrefix(l.Name, fabric.BridgePrefix)
 	}
 	return own, nil
 }

@@ -34,6 +34,7 @@ type firewall struct {
 	program string // the one whose tables the engine uses, once it is known
 	agreed  agreed // what the rules were last seen to be right for
 	blind   bool   // the kernel cannot tell frames within a bridge
+	strict  bool   // the administrator has a say in what is forwarded
 }
 
 // agreed is what the rules depend on.
@@ -52,6 +53,7 @@ func (f *firewall) agree(bridge string, gate bool) error {
 	if err != nil || f.program == "" {
 		return err
 	}
+	f.strict = isStrict(list)
 	err = f.load(correct(list, accept(bridge, !f.blind), gate))
 	if err != nil && !f.blind { // it may be for want of that
 		if f.load(correct(list, accept(bridge, false), gate)) == nil {
@@ -91,7 +93,7 @@ func (f *firewall) list() (rules []string, err error) {
 		for i, rule := range rules {
 			rules[i] = strings.Join(strings.Fields(rule), " ") // some versions have two blanks in places
 		}
-		if slices.Contains(rules, "-A FORWARD -j "+dockerUser) {
+		if slices.Contains(rules, toUser) {
 			f.program = program
 			return rules, nil
 		}
@@ -165,8 +167,9 @@ func (f *firewall) run(program, input string, args ...string) (out string, err e
 // jump and pass are the rules that lead into our chain, and let copies of packets
 // through to the gate on a host that accepts little of what it sends.
 const (
-	jump = "-A FORWARD -j " + chain
-	pass = "-A OUTPUT -o " + gateName + " -j ACCEPT"
+	jump   = "-A FORWARD -j " + chain
+	toUser = "-A FORWARD -j " + dockerUser
+	pass   = "-A OUTPUT -o " + gateName + " -j ACCEPT"
 )
 
 // accept are the rules of our chain: connections that were sent on into the
@@ -188,10 +191,7 @@ func accept(bridge string, bridged bool) []string {
 // be, none where there is nothing to do.
 func correct(list, accept []string, gate bool) string {
 	forward, others := of("FORWARD", list)
-	at := slices.Index(others, "-A FORWARD -j "+dockerUser) + 1
-	if at == 0 {
-		at = len(others) // nobody knows us: what is there has its say first
-	}
+	at := placeIn(others)
 	own, _ := of(chain, list)
 	right := slices.Equal(own, accept) && len(forward)-len(others) == 1 && forward[at] == jump
 	passes := slices.Contains(list, pass)
@@ -208,6 +208,24 @@ func correct(list, accept []string, gate bool) string {
 		s += deletion(pass)
 	}
 	return s + "COMMIT\n"
+}
+
+// isStrict reports whether packets pass rules of the host's administrator before ours,
+// which may drop what belongs to a connection that is there.
+func isStrict(list []string) bool {
+	_, forward := of("FORWARD", list)
+	users, _ := of(dockerUser, list)
+	return slices.ContainsFunc(slices.Concat(forward[:placeIn(forward)], users), func(rule string) bool {
+		return rule != toUser && rule != "-A "+dockerUser+" -j RETURN"
+	})
+}
+
+// placeIn is where the jump to our chain belongs among the rules of FORWARD.
+func placeIn(others []string) int {
+	if at := slices.Index(others, toUser); at >= 0 {
+		return at + 1
+	}
+	return len(others) // nobody knows us: what is there has its say first
 }
 
 // withdraw is the script that leads to rules without ours.

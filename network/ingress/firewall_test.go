@@ -79,6 +79,24 @@ COMMIT
 	}
 }
 
+func TestWhetherTheAdministratorHasASayInWhatIsForwarded(t *testing.T) {
+	for list, want := range map[string]bool{
+		"": false,
+		"-A FORWARD -j DOCKER-USER\n-A FORWARD -j DOCKER":                                               false,
+		"-A FORWARD -j DOCKER-USER\n-A FORWARD -j SWARMCTL-FORWARD\n-A DOCKER-USER -j RETURN":           false,
+		"-A FORWARD -j DOCKER-USER\n-A FORWARD -j SWARMCTL-FORWARD\n-A FORWARD -j ufw-reject-forward":   false, // what we let through does not come there
+		"-A FORWARD -j SWARMCTL-FORWARD":                                                                false,
+		"-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -s 192.0.2.7/32 -j DROP\n-A DOCKER-USER -j RETURN":   true,
+		"-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -p tcp -j f2b-web":                                   true,
+		"-A FORWARD -s 192.0.2.7/32 -j DROP\n-A FORWARD -j DOCKER-USER\n-A FORWARD -j SWARMCTL-FORWARD": true,
+		"-A FORWARD -s 192.0.2.7/32 -j DROP\n-A FORWARD -j SWARMCTL-FORWARD":                            true,
+	} {
+		if got := isStrict(strings.Split(list, "\n")); got != want {
+			t.Errorf("%v, want %v, with\n%s", got, want, list)
+		}
+	}
+}
+
 func TestNothingOfOursStaysInTheTablesOfOthers(t *testing.T) {
 	list := strings.Split(engine+`
 -N SWARMCTL-FORWARD

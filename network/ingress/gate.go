@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/swarmctl/swarmctl/network/fastpath"
 	"github.com/swarmctl/swarmctl/network/netns"
 )
 
@@ -130,10 +131,15 @@ func closeGate(path string) error {
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
 	}
-	if err == nil {
-		err = h.LinkDel(link)
+	if err != nil {
+		return err
 	}
-	return err
+	if link.Attrs().Alias == lenient {
+		if err := fastpath.BeLiberal(path, false); err != nil {
+			return err
+		}
+	}
+	return h.LinkDel(link)
 }
 
 // instruction is one of the kernel's virtual machine.

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,7 @@ type Ingress struct {
 	plan      *plan // of the last Apply, nil without an ingress network
 	tables    [2]*table
 	firewalls [2]*firewall
+	express   *express
 	held      map[place]*socket
 	gate      int // its index, 0 where it has to be looked for
 	said      string
@@ -48,7 +50,7 @@ func New(c Config) (*Ingress, error) {
 	}
 	space := nft.Open(c.Host)
 	return &Ingress{
-		cfg: c, space: space, turn: make(chan struct{}, 1), held: map[place]*socket{},
+		cfg: c, space: space, express: &express{path: space.Path()}, turn: make(chan struct{}, 1), held: map[place]*socket{},
 		tables:    [2]*table{{}, {Table: nft.Table{V6: true}}},
 		firewalls: [2]*firewall{{path: space.Path()}, {path: space.Path(), v6: true}},
 	}, nil
@@ -116,6 +118,7 @@ func (g *Ingress) moveUnheard(old, now *plan) {
 // Restore looks at everything, and puts back what others have removed.
 func (g *Ingress) Restore() error {
 	return g.work(func() error {
+		g.express.forget()
 		for i, t := range g.tables {
 			g.firewalls[i].forget()
 			g.gate = 0
@@ -155,6 +158,7 @@ func (g *Ingress) clear() error {
 		errs = append(errs, t.Remove(g.space), g.firewalls[i].remove())
 	}
 	g.gate = 0
+	g.express.close()
 	g.release(nil)
 	g.report(nil)
 	return errors.Join(append(errs, closeGate(g.space.Path()))...)
@@ -188,9 +192,42 @@ func (g *Ingress) agree(p *plan) error {
 			troubles = append(troubles, g.firewalls[i].agree(p.bridge, g.gate != 0))
 		}
 	}
+	if g.gate != 0 {
+		g.hasten(p)
+	}
 	g.release(p)
 	g.say(errors.Join(troubles...))
 	return errors.Join(errs...)
+}
+
+// hasten has established connections take the fast path, unless others want to see
+// each packet.
+//
+// What fails here costs speed and nothing else, so it is said and no error.
+func (g *Ingress) hasten(p *plan) {
+	x, err := g.express, error(nil)
+	if !x.asked {
+		if x.guarded, err = g.space.Strangers(); err == nil {
+			x.guarded, x.asked = x.guarded || g.firewalls[0].strict, true
+		}
+	}
+	if err == nil {
+		err = x.agree(p)
+	}
+	said := ""
+	if err != nil {
+		said = err.Error()
+	}
+	switch level := slog.LevelWarn; {
+	case said == "" || said == x.said:
+	case isAbsent(err): // this is done again
+	default:
+		if errors.Is(err, errors.ErrUnsupported) {
+			level = slog.LevelInfo
+		}
+		g.cfg.Log.Log(context.Background(), level, "established connections to published ports take the longer way", "err", err)
+	}
+	x.said = said
 }
 
 // unused reports whether no ports have been answered here, neither by us nor by an

@@ -46,6 +46,9 @@ type side struct {
 
 const bridgeName = "sw-ingress"
 
+// trunk is what leads to the other host: a cable in place of the VXLAN device.
+const trunk = "swx-ingress"
+
 func gatewayOf(host int) string { return fmt.Sprintf("10.0.0.25%d", host+1) }
 
 func hw(addr string) net.HardwareAddr {
@@ -64,7 +67,7 @@ func newLab(t *testing.T) *lab {
 	for i := range l.hosts {
 		l.hosts[i] = l.host(lan, i)
 	}
-	world.Cable(l.hosts[0], "trunk@"+bridgeName, l.hosts[1], "trunk@"+bridgeName, nil)
+	world.Cable(l.hosts[0], trunk+"@"+bridgeName, l.hosts[1], trunk+"@"+bridgeName, nil)
 	l.set = world.Set(fabric.Update{
 		Networks: []*fabric.Network{
 			world.Ingress("ingress", "10.0.0.0/24", "fd00::/64"),
@@ -227,14 +230,20 @@ func (l *lab) refused(from *world.Node, network, addr string) {
 	}
 }
 
+// filterBridges has the hosts' packet filters see what only passes their bridges,
+// or not.
+func (l *lab) filterBridges(filtered string) {
+	for _, h := range l.hosts {
+		h.Set("bridge/bridge-nf-call-iptables", filtered)
+		h.Set("bridge/bridge-nf-call-ip6tables", filtered)
+	}
+}
+
 func TestTheClientsAddressArrivesFromAnyNode(t *testing.T) {
 	for _, filtered := range []string{"0", "1"} {
 		t.Run("bridges are filtered: "+filtered, func(t *testing.T) {
 			l := newLab(t)
-			for _, h := range l.hosts {
-				h.Set("bridge/bridge-nf-call-iptables", filtered)
-				h.Set("bridge/bridge-nf-call-ip6tables", filtered)
-			}
+			l.filterBridges(filtered)
 			for _, c := range []struct{ network, addr, client string }{
 				{"tcp", "10.77.0.1:8080", "10.77.0.254"},
 				{"tcp", "10.77.0.2:8080", "10.77.0.254"},
@@ -255,6 +264,77 @@ func TestTheClientsAddressArrivesFromAnyNode(t *testing.T) {
 			}
 			l.refused(l.client, "tcp", "10.77.0.2:8081") // published on the other host's address
 		})
+	}
+}
+
+// dialFrom connects from a port of the client's own, which others may use too.
+func (l *lab) dialFrom(port int, network, addr string) net.Conn {
+	l.t.Helper()
+	local := net.Addr(&net.TCPAddr{Port: port})
+	if network == "udp" {
+		local = &net.UDPAddr{Port: port}
+	}
+	reuse := func(_, _ string, raw syscall.RawConn) error {
+		var refused error
+		err := raw.Control(func(fd uintptr) {
+			refused = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+		})
+		return errors.Join(err, refused)
+	}
+	var c net.Conn
+	err := l.client.Do(func() (err error) {
+		c, err = (&net.Dialer{Timeout: world.Patience, LocalAddr: local, Control: reuse}).Dial(network, addr)
+		return err
+	})
+	if err != nil {
+		l.t.Fatalf("from port %d to %s: %v", port, addr, err)
+	}
+	l.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// A client's port is its own for each host that it calls: all that the hosts send to
+// one task from there must be told apart.
+func TestAPortOfTheClientIsUsedThroughBothHosts(t *testing.T) {
+	for _, filtered := range []string{"0", "1"} {
+		t.Run("bridges are filtered: "+filtered, func(t *testing.T) {
+			l := newLab(t)
+			l.filterBridges(filtered)
+			l.become(fabric.Silent, "b2")
+			conns := map[string]net.Conn{}
+			for i, network := range []string{"tcp", "udp"} {
+				for j, addr := range []string{"10.77.0.1:8080", "10.77.0.2:8080", "[fd77::1]:8080", "[fd77::2]:8080"} {
+					conns[network+" "+addr] = l.dialFrom(40000+10*i+j/2, network, addr)
+				}
+			}
+			l.answeredByOne(conns)
+			for i := range l.sides {
+				l.anew(i)
+				l.balanceAnew(i)
+			}
+			l.answeredByOne(conns) // though the daemons have started anew
+			l.tasks["b1"].Run("nft", "flush", "ruleset")
+			if err := l.sides[1].b.Restore(); err != nil {
+				t.Fatal(err)
+			}
+			l.answeredByOne(conns)
+		})
+	}
+}
+
+// answeredByOne asks twice on each connection.
+func (l *lab) answeredByOne(conns map[string]net.Conn) {
+	l.t.Helper()
+	for range 2 {
+		for at, c := range conns {
+			seen := "10.77.0.254"
+			if strings.Contains(at, "fd77") {
+				seen = "fd77::254"
+			}
+			if server, client, err := world.Again(c); err != nil || server != "b1" || client != seen {
+				l.t.Errorf("%s: %s sees %s: %v", at, server, client, err)
+			}
+		}
 	}
 }
 
@@ -709,10 +789,37 @@ func (l *lab) anew(host int) {
 		l.t.Fatal(err)
 	}
 	old := l.sides[host].g
-	old.release(nil) // the sockets of a process that has ended
-	old.space.Close()
+	_ = old.work(func() error { // its process has ended: no sockets, and nothing that it had yet to do
+		old.release(nil)
+		old.express.close()
+		old.space.Close()
+		old.plan = nil
+		return nil
+	})
 	l.sides[host].g = g
 	l.t.Cleanup(func() { _ = g.Close() })
+}
+
+// balanceAnew has a host's balancer start again, and take over its tasks.
+func (l *lab) balanceAnew(host int) {
+	l.t.Helper()
+	b, err := balance.New(balance.Config{Self: api.NodeID(fmt.Sprint("n", host+1)), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old := l.sides[host].b
+	l.sides[host].b = b
+	l.apply()
+	for id, e := range l.set.Endpoints {
+		if e.Node != api.NodeID(fmt.Sprint("n", host+1)) {
+			continue
+		}
+		old.Detach(id)
+		if err := b.Attach(id, l.tasks[id].PID, e.Networks); err != nil {
+			l.t.Fatal(err)
+		}
+		l.t.Cleanup(func() { b.Detach(id) })
+	}
 }
 
 func TestWhatWasRemovedWhileTheDaemonWasAwayIsNotAnswered(t *testing.T) {

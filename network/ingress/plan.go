@@ -17,8 +17,10 @@ import (
 
 // plan is what the host has to answer. It never changes.
 type plan struct {
-	node     string // as operators call it
-	bridge   string // of the ingress network
+	node     string       // as operators call it
+	bridge   string       // of the ingress network
+	vxlan    string       // its way to other hosts
+	far      []netip.Addr // of it, on other hosts
 	gateways [2]netip.Addr
 	subnets  [2][]netip.Prefix // not answered: all networks of the cluster, IPv4 and IPv6
 	ports    []port
@@ -61,7 +63,7 @@ func newPlan(set *fabric.Set, suspect func(api.NodeID) bool, self api.NodeID) *p
 		return nil
 	}
 	p := &plan{
-		node: host.Hostname, bridge: bridge(n.ID),
+		node: host.Hostname, bridge: fabric.BridgeName(n.ID), vxlan: fabric.VXLANName(n.ID), far: far(set, n.ID, self),
 		gateways: [2]netip.Addr{nft.Of(at.Addrs, false), nft.Of(at.Addrs, true)},
 		subnets:  subnets(set),
 	}
@@ -77,8 +79,16 @@ func newPlan(set *fabric.Set, suspect func(api.NodeID) bool, self api.NodeID) *p
 	return p
 }
 
-// bridge is the interface name of a network's bridge.
-func bridge(id api.NetworkID) string { return "sw-" + string(id)[:min(10, len(id))] }
+// far are the addresses in a network of the endpoints of other hosts, whether they serve
+// or not: connections that they have stay until they are gone.
+func far(set *fabric.Set, network api.NetworkID, self api.NodeID) (list []netip.Addr) {
+	for _, e := range set.Endpoints {
+		if at := fabric.In(e.Networks, network); at != nil && e.Node != self {
+			list = append(list, at.Addrs...)
+		}
+	}
+	return list
+}
 
 // sorted makes the older service win where two publish the same port, which
 // the cluster does not let happen.
@@ -120,6 +130,17 @@ func subnets(set *fabric.Set) [2][]netip.Prefix {
 		out[i] = slices.CompactFunc(out[i], netip.Prefix.Overlaps)
 	}
 	return out
+}
+
+// tcp are the published ports that may have connections.
+func (p *plan) tcp() map[uint16]bool {
+	numbers := map[uint16]bool{}
+	for _, o := range p.ports {
+		if o.protocol == "tcp" {
+			numbers[o.number] = true
+		}
+	}
+	return numbers
 }
 
 // receivers are those who are sent connections.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"github.com/swarmctl/swarmctl/network/nft"
 )
@@ -19,6 +20,9 @@ const (
 	beforeDockerSNAT = 90
 	afterAllInput    = 1000
 )
+
+// vxlanPort is where overlays have their frames from other hosts.
+const vxlanPort = 4789
 
 // Marks of packets that have been let in and come a second time; the rest of
 // the mark is the interface that they came in by.
@@ -109,10 +113,8 @@ func (t *table) begin(b *nft.Batch, f frame) {
 	b.Rule("published", "", b.ToPlace(ofAll.ports, false))
 	t.sendOn(b, f)
 	t.letIn(b, f)
+	t.arrive(b, f)
 	t.own(b, f)
-	if !t.V6 {
-		t.guard(b, f)
-	}
 }
 
 // sendOn is where connections from elsewhere, and those of the host itself, get
@@ -135,6 +137,7 @@ func (t *table) sendOn(b *nft.Batch, f frame) {
 func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Hook("input", nftables.ChainTypeFilter, nftables.ChainHookInput, afterAllInput)
 	b.Chain("first")
+	b.Rule("input", "frames of the overlay, each of which is new to the kernel", nft.Protocol(unix.IPPROTO_UDP), nft.ToPort(vxlanPort), nft.Return())
 	b.Rule("input", "", nft.New(), nft.DestinationLocal(), nft.Jump("first"))
 	b.Chain("refuse")
 	b.Refuse("refuse", "no task serves")
@@ -152,11 +155,6 @@ func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Rule("first", "", b.PlaceIn(ofAddressed.served, true), nft.Goto("again"))
 	b.Rule("first", "", b.PlaceIn(ofAll.served, false), nft.Goto("again"))
 	b.Rule("again", "", nft.MarkWithInterface(letIn, letInMask), nft.Copy(neighbours[index(t.V6)], f.gate), nft.Drop())
-	b.Hook("second", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
-	b.Rule("second", "", nft.Mark(letIn, letInMask), nft.ForThisHost())
-	if !t.V6 {
-		b.Rule("second", "copies must not be fragmented otherwise", nft.Mark(letIn, letInMask), nft.MayFragment())
-	}
 	b.Hook("unmark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, afterDNAT)
 	b.Rule("unmark", "", nft.Mark(letIn, letInMask), nft.Redirected(), nft.SetMark(0))
 }
@@ -170,10 +168,24 @@ func (t *table) own(b *nft.Batch, f frame) {
 	b.Rule("postrouting", "from containers", nft.OutBy(f.bridge), nft.Redirected(), b.SourceIn("networks"), b.SNAT(f.gateway))
 }
 
-// guard keeps tasks from the host's loopback addresses, which are routed on
-// the bridge so that 127.0.0.1 can be a client. Replies to it are addressed to
-// the gateway when they come in.
-func (t *table) guard(b *nft.Batch, f frame) {
-	b.Hook("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw)
-	b.Rule("guard", "", nft.InBy(f.bridge), b.Destination(netip.MustParsePrefix("127.0.0.0/8")), nft.Drop())
+// arrive is what every packet passes that reaches the host, so it asks first for
+// what hardly any of them has.
+//
+// It keeps tasks from the host's loopback addresses, which are routed on the bridge
+// so that 127.0.0.1 can be a client. Replies to it are addressed to the gateway when
+// they come in.
+func (t *table) arrive(b *nft.Batch, f frame) {
+	b.Hook("arriving", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle)
+	if !t.V6 {
+		b.Rule("arriving", "", b.Destination(netip.MustParsePrefix("127.0.0.0/8")), nft.InBy(f.bridge), nft.Drop())
+	}
+	if f.gate == 0 {
+		return
+	}
+	b.Chain("second")
+	b.Rule("arriving", "", nft.Mark(letIn, letInMask), nft.Jump("second"))
+	b.Rule("second", "", nft.ForThisHost())
+	if !t.V6 {
+		b.Rule("second", "copies must not be fragmented otherwise", nft.MayFragment())
+	}
 }

@@ -64,8 +64,8 @@ func listen(ctx context.Context, ns *os.File, changed func()) error {
 	}
 }
 
-// concerns reports whether a change may be to our disadvantage: our table is gone,
-// or the table of iptables in which our chain is has changed.
+// concerns reports whether a change may be one to act upon: our table is gone, the
+// table of iptables in which our chain is has changed, or others have chains.
 func concerns(m netlink.Message) bool {
 	kind := m.Header.Type & 0xff
 	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || kind == unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
@@ -82,6 +82,8 @@ func concerns(m netlink.Message) bool {
 				return kind == unix.NFT_MSG_DELTABLE
 			case "filter":
 				return true
+			default:
+				return kind == unix.NFT_MSG_NEWCHAIN || kind == unix.NFT_MSG_DELCHAIN || kind == unix.NFT_MSG_DELTABLE // what is forwarded may be somebody's business now
 			}
 		}
 	}

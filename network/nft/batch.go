@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -9,7 +8,6 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // socketBuffer holds the messages of 1,000 services in one transaction, and
@@ -93,15 +91,6 @@ func (b *Batch) size() (uint32, error) {
 	return 0, err
 }
 
-// filled reports whether a chain in the kernel has rules.
-func (b *Batch) filled(chain string) (bool, error) {
-	rules, err := b.conn.GetRules(b.table, b.chain(chain))
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil // it has gone this moment
-	}
-	return len(rules) > 0, err
-}
-
 // Hook adds a chain that packets pass at a hook of the kernel.
 func (b *Batch) Hook(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) {
 	b.change().AddChain(&nftables.Chain{Name: name, Table: b.table, Type: kind, Hooknum: hook, Priority: &priority})
@@ -118,10 +107,16 @@ func (b *Batch) Rule(chain, comment string, parts ...[]expr.Any) {
 	for _, p := range parts {
 		r.Exprs = append(r.Exprs, p...)
 	}
-	if comment != "" {
-		r.UserData = userdata.AppendString(nil, userdata.TypeComment, comment[:min(len(comment), maxComment)])
-	}
+	r.UserData = commented(comment)
 	b.change().AddRule(r)
+}
+
+// commented is what a rule bears so that nft shows a comment.
+func commented(comment string) []byte {
+	if comment == "" {
+		return nil
+	}
+	return userdata.AppendString(nil, userdata.TypeComment, comment[:min(len(comment), maxComment)])
 }
 
 // maxComment is the longest comment that nft shows.

@@ -198,7 +198,7 @@ func forget(c *netlink.Conn, request []byte, q question, which func(flow) bool) 
 		}
 		// It is named by all that was said of it, its ID among that.
 		_, err := c.Execute(netlink.Message{
-			Header: netlink.Header{Type: trackedDelete, Flags: netlink.Request | netlink.Acknowledge}, Data: append([]byte{m.Data[0], 0, 0, 0}, m.Data[genHeader:]...),
+			Header: netlink.Header{Type: trackedDelete, Flags: netlink.Request | netlink.Acknowledge}, Data: append(header(m.Data[0], 0), m.Data[genHeader:]...),
 		})
 		if err != nil && !errors.Is(err, unix.ENOENT) { // it has ended this moment
 			return err
@@ -267,7 +267,7 @@ func (q question) request(v6 bool, by netip.Addr) []byte {
 	if err != nil {
 		data = nil // it is about all then
 	}
-	return append([]byte{family, 0, 0, 0}, data...)
+	return append(header(family, 0), data...)
 }
 
 // flow is a tracked connection.

@@ -35,8 +35,10 @@ func field(family nftables.TableFamily, v4, v6 uint32, register uint32) *expr.Pa
 	return p
 }
 
-func (b *Batch) saddr() *expr.Payload { return field(b.table.Family, 12, 8, reg) }
+func (b *Batch) saddr() *expr.Payload { return source(b.table.Family) }
 func (b *Batch) daddr() *expr.Payload { return field(b.table.Family, 16, 24, reg) }
+
+func source(family nftables.TableFamily) *expr.Payload { return field(family, 12, 8, reg) }
 
 // ToKey leads packets to the chain that the map has for their destination.
 func (b *Batch) ToKey(verdicts string) []expr.Any {
@@ -85,6 +87,17 @@ func (b *Batch) DestinationIn(set string) []expr.Any {
 
 // Source matches packets from within a prefix, or from anywhere else.
 func (b *Batch) Source(op expr.CmpOp, p netip.Prefix) []expr.Any { return within(b.saddr(), op, p) }
+
+// From matches packets from within a prefix, in tables for both families.
+func From(p netip.Prefix) []expr.Any {
+	is, family := byte(unix.NFPROTO_IPV4), nftables.TableFamilyIPv4
+	if p.Addr().Is6() {
+		is, family = unix.NFPROTO_IPV6, nftables.TableFamilyIPv6
+	}
+	return append([]expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{is}},
+	}, within(source(family), expr.CmpOpEq, p)...)
+}
 
 // Destination matches packets to within a prefix.
 func (b *Batch) Destination(p netip.Prefix) []expr.Any { return within(b.daddr(), expr.CmpOpEq, p) }
@@ -135,6 +148,14 @@ func interfaceIs(key expr.MetaKey, name string) []expr.Any {
 // Protocol matches packets of a protocol above IP.
 func Protocol(n byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{n}}}
+}
+
+// ToPort matches packets to a port, of protocols that have any.
+func ToPort(n uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: binaryutil.BigEndian.PutUint16(n)},
+	}
 }
 
 // New matches the first packet of a connection.
@@ -198,14 +219,16 @@ var shown = &expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.Byt
 // the hardware address that the packet came from. The map's marks are in the byte
 // order of the network.
 func MarkBySender(marks string) []expr.Any {
+	return append(bySender(marks), &expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: reg}, setMark)
+}
+
+func bySender(marks string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: reg},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: binaryutil.NativeEndian.PutUint16(unix.ARPHRD_ETHER)},
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6},
 		&expr.Lookup{SourceRegister: reg, DestRegister: reg, IsDestRegSet: true, SetName: marks},
 		shown,
-		&expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: reg},
-		setMark,
 	}
 }
 

@@ -50,7 +50,8 @@ func (t *Table) Look(in *Space) error {
 		return nil
 	}
 	t.size = size
-	t.Made, err = b.filled(Output)
+	rules, err := in.Rules(t.Family(), Output)
+	t.Made = rules > 0
 	return err
 }
 

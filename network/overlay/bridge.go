@@ -164,7 +164,7 @@ func (o *Overlay) wanted(set *fabric.Set, need map[api.NetworkID]bool) map[api.N
 // bridge is what a network's bridge on a host should be. It has no subnets
 // where the host has no address in the network.
 func bridge(n *fabric.Network, host *fabric.Host, mtu int) fabric.Bridge {
-	b := fabric.Bridge{Network: n.ID, Name: n.Name, Interface: BridgeName(n.ID), MTU: mtu, Internal: n.Internal}
+	b := fabric.Bridge{Network: n.ID, Name: n.Name, Interface: fabric.BridgeName(n.ID), MTU: mtu, Internal: n.Internal}
 	at := fabric.In(host.Gateways, n.ID)
 	if at == nil {
 		return b

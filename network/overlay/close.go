@@ -17,6 +17,7 @@ func (o *Overlay) Close(ctx context.Context) error {
 	for id := range maps.Clone(o.containers) {
 		o.Detach(id)
 	}
+	o.lengthen(nil)
 	err := o.removeBridges(ctx)
 	links, lerr := o.links()
 	if lerr != nil {

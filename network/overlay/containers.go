@@ -50,6 +50,7 @@ func (o *Overlay) Attach(id string, pid int, networks []api.Attachment) error {
 		if err := o.receive(c, at, known[at.Network], frames[at.Network]); err != nil {
 			return fmt.Errorf("container %s: %w", id, err)
 		}
+		o.lead(id, c, at.Network)
 	}
 	return nil
 }
@@ -103,6 +104,7 @@ func (o *Overlay) Detach(id string) {
 	delete(o.containers, id)
 	o.mu.Unlock()
 	if ok {
+		o.strand(c)
 		_ = c.ns.Close()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // port is that of VXLAN, as IANA has it.
@@ -39,15 +40,20 @@ func newInstalled() *installed {
 
 // connect makes the kernel agree with one segment.
 func (o *Overlay) connect(s *segment) error {
-	i := o.segments[VXLANName(s.id)]
+	i := o.segments[fabric.VXLANName(s.id)]
 	if i == nil {
 		i = newInstalled()
-		o.segments[VXLANName(s.id)] = i
+		o.segments[fabric.VXLANName(s.id)] = i
 	}
 	if err := o.interfaces(i, s); err != nil {
+		if known, asked := o.has(s.id); asked && !known {
+			return errNoBridge // the engine has removed it meanwhile
+		}
 		return err
 	}
-	return o.entries(i, s)
+	err := o.entries(i, s)
+	o.shorten(i, s)
+	return err
 }
 
 // interfaces makes the bridge and the VXLAN device what they should be.
@@ -61,11 +67,11 @@ func (o *Overlay) interfaces(i *installed, s *segment) error {
 	}
 	i.bridge = bridge.Attrs().Index
 	if err := o.settleBridge(bridge, s); err != nil {
-		return fmt.Errorf("bridge %s: %w", BridgeName(s.id), err)
+		return fmt.Errorf("bridge %s: %w", fabric.BridgeName(s.id), err)
 	}
 	vxlan, err := o.vxlan(i, s)
 	if err != nil {
-		return fmt.Errorf("VXLAN device %s: %w", VXLANName(s.id), err)
+		return fmt.Errorf("VXLAN device %s: %w", fabric.VXLANName(s.id), err)
 	}
 	i.vxlan, i.checked = vxlan, s
 	o.reframe(s.id, frame{i.bridge, s.mtu, s.ingress})
@@ -81,7 +87,7 @@ func (s *segment) sameInterfaces(t *segment) bool {
 // bridge finds the interface of a network's bridge. One that the engine has and
 // somebody has deleted is made again: the engine would not notice.
 func (o *Overlay) bridge(s *segment) (netlink.Link, error) {
-	name := BridgeName(s.id)
+	name := fabric.BridgeName(s.id)
 	known, asked := o.has(s.id)
 	if asked && !known {
 		return nil, errNoBridge // the interface may be there, and the engine not done with it
@@ -198,7 +204,7 @@ func (o *Overlay) vxlan(i *installed, s *segment) (int, error) {
 	if !s.local.IsValid() {
 		return 0, errors.New("no manager has said yet at which address the other hosts reach this one")
 	}
-	name := VXLANName(s.id)
+	name := fabric.VXLANName(s.id)
 	link, err := o.host.LinkByName(name)
 	if err == nil && !isOurs(link, s) {
 		err = o.host.LinkDel(link)
@@ -269,7 +275,7 @@ func (o *Overlay) settleVXLAN(link netlink.Link, i *installed, s *segment) error
 func (o *Overlay) drop(wanted map[api.NetworkID]*segment) error {
 	keep := map[string]bool{}
 	for id := range wanted {
-		keep[VXLANName(id)] = true
+		keep[fabric.VXLANName(id)] = true
 	}
 	var errs []error
 	for name, i := range o.segments {
@@ -277,7 +283,7 @@ func (o *Overlay) drop(wanted map[api.NetworkID]*segment) error {
 			continue
 		}
 		o.unexpect(name)
-		o.unexpect(bridgePrefix + strings.TrimPrefix(name, vxlanPrefix))
+		o.unexpect(fabric.BridgePrefix + strings.TrimPrefix(name, fabric.VXLANPrefix))
 		if err := o.delete(name, i.vxlan); err != nil {
 			errs = append(errs, err)
 			continue
@@ -305,12 +311,12 @@ func notFound(err error) bool {
 }
 
 // isVXLAN and isBridge tell our interfaces by their names.
-func isVXLAN(name string) bool  { return isNamed(name, vxlanPrefix) }
-func isBridge(name string) bool { return isNamed(name, bridgePrefix) }
+func isVXLAN(name string) bool  { return isNamed(name, fabric.VXLANPrefix) }
+func isBridge(name string) bool { return isNamed(name, fabric.BridgePrefix) }
 
 // isNamed asks for the beginning of an ID behind the prefix: what is not ours
 // is deleted by nobody here, and an operator may well call a bridge sw-lan.
 func isNamed(name, prefix string) bool {
 	id, ok := strings.CutPrefix(name, prefix)
-	return ok && len(id) == short && !strings.ContainsFunc(id, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
+	return ok && len(id) == fabric.ShortID && !strings.ContainsFunc(id, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
 }

@@ -104,7 +104,7 @@ func (h *host) tables() (stations map[mac]place, neighbours map[netip.Addr]mac) 
 	h.t.Helper()
 	o := &Overlay{host: h.h}
 	check(h.t, o.read())
-	i := o.segments[VXLANName(nid)]
+	i := o.segments[fabric.VXLANName(nid)]
 	if i == nil {
 		h.t.Fatalf("%s has no VXLAN device", h.id)
 	}
@@ -123,7 +123,7 @@ func (h *host) inOrder(set *fabric.Set) {
 	if !maps.Equal(stations, places) || !maps.Equal(neighbours, want.neighbours) {
 		h.t.Errorf("%s has %v and %v, want %v and %v", h.id, stations, neighbours, places, want.neighbours)
 	}
-	bridge, vxlan := link(h.t, h.h, BridgeName(nid)), link(h.t, h.h, VXLANName(nid))
+	bridge, vxlan := link(h.t, h.h, fabric.BridgeName(nid)), link(h.t, h.h, fabric.VXLANName(nid))
 	if got := bridge.Attrs(); !slices.Equal(got.HardwareAddr, want.hardware[:]) || got.MTU != 1450 {
 		h.t.Errorf("bridge of %s: %+v", h.id, got)
 	}
@@ -146,7 +146,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 	h := l.hosts[0]
 	h.inOrder(l.set)
 	// What is not to be touched is taken away behind its back, and stays away.
-	i := h.segments[VXLANName(nid)]
+	i := h.segments[fabric.VXLANName(nid)]
 	check(t, h.host.NeighDel(neighbour(i, addr("10.1.0.2"), i.neighbours[addr("10.1.0.2")])))
 	l.run(l.hosts[1], "10.1.0.3")
 	_, neighbours := h.tables()
@@ -179,8 +179,8 @@ func TestWhatOthersHaveChangedIsPutBackAndHeardOf(t *testing.T) {
 		cancel()
 		check(t, <-done)
 	}()
-	bridge := func() netlink.Link { return link(t, h.h, BridgeName(nid)) }
-	vxlan := func() netlink.Link { return link(t, h.h, VXLANName(nid)) }
+	bridge := func() netlink.Link { return link(t, h.h, fabric.BridgeName(nid)) }
+	vxlan := func() netlink.Link { return link(t, h.h, fabric.VXLANName(nid)) }
 	for listens, tries := false, 0; !listens; tries++ { // it says nothing of when it begins
 		check(t, h.h.LinkSetMTU(vxlan(), 1200+tries%2))
 		select {
@@ -214,7 +214,7 @@ func TestWhatOthersHaveChangedIsPutBackAndHeardOf(t *testing.T) {
 			return nil
 		}, false},
 		{"entries are deleted, and strange ones added", func() error {
-			i := h.segments[VXLANName(nid)]
+			i := h.segments[fabric.VXLANName(nid)]
 			strange := mac{2, 9, 9, 9, 9, 9}
 			return errors.Join(
 				h.setStation(i, strange, addr("192.0.2.3")),
@@ -226,7 +226,7 @@ func TestWhatOthersHaveChangedIsPutBackAndHeardOf(t *testing.T) {
 		}, true},
 		{"another device has the name", func() error {
 			check(t, h.h.LinkDel(vxlan()))
-			return h.h.LinkAdd(&netlink.Vxlan{LinkAttrs: named(VXLANName(nid)), VxlanId: 7, Port: 4790})
+			return h.h.LinkAdd(&netlink.Vxlan{LinkAttrs: named(fabric.VXLANName(nid)), VxlanId: 7, Port: 4790})
 		}, false},
 	} {
 		for len(heard) > 0 {
@@ -257,7 +257,7 @@ func TestAStationThatGoesWhileTheBridgeIsMadeAnewIsForgotten(t *testing.T) {
 	l.run(l.hosts[1], "10.1.0.2")
 	l.apply()
 	h := l.hosts[0]
-	check(t, h.h.LinkSetNoMaster(link(t, h.h, VXLANName(nid)))) // as when the engine removes the bridge
+	check(t, h.h.LinkSetNoMaster(link(t, h.h, fabric.VXLANName(nid)))) // as when the engine removes the bridge
 	h.replaced[nid] = true
 	l.set = l.set.Clone()
 	clear(l.set.Endpoints)
@@ -270,13 +270,13 @@ func TestANewDaemonTakesOverWhatThereIs(t *testing.T) {
 	a := l.run(l.hosts[0], "10.1.0.1")
 	l.run(l.hosts[1], "10.1.0.2").answers()
 	h := l.hosts[0]
-	device := link(t, h.h, VXLANName(nid)).Attrs().Index
+	device := link(t, h.h, fabric.VXLANName(nid)).Attrs().Index
 	for _, left := range []string{"swx-0123456789", "sw-0123456789", "swx-lan", "sw-lan"} {
 		check(t, h.h.LinkAdd(&netlink.Bridge{LinkAttrs: named(left)}))
 	}
 	h.restart()
 	l.run(l.hosts[2], "10.1.0.3").answers()
-	if now := link(t, h.h, VXLANName(nid)).Attrs().Index; now != device || h.engine.made != 1 {
+	if now := link(t, h.h, fabric.VXLANName(nid)).Attrs().Index; now != device || h.engine.made != 1 {
 		t.Errorf("the device is %d, was %d; the engine has made %d bridges", now, device, h.engine.made)
 	}
 	h.inOrder(l.set)
@@ -425,7 +425,7 @@ func TestContainersFollowWhenTheirNetworkChanges(t *testing.T) {
 		t.Errorf("a packet that is too large: %v", err)
 	}
 
-	check(t, h.h.LinkDel(link(t, h.h, BridgeName(nid))))
+	check(t, h.h.LinkDel(link(t, h.h, fabric.BridgeName(nid))))
 	check(t, h.Restore())
 	check(t, b.reaches("10.1.0.2", 1350))
 }
@@ -451,13 +451,13 @@ func TestABridgeIsNotReadyBeforeItsEngineIsDoneWithIt(t *testing.T) {
 	l := newLab(t, 1500)
 	h := l.hosts[0]
 	h.agree(l.set, nil)
-	b := fabric.Bridge{Interface: BridgeName(nid)} // the interface comes first, and the engine's network after it
+	b := fabric.Bridge{Interface: fabric.BridgeName(nid)} // the interface comes first, and the engine's network after it
 	check(t, h.engine.add(&b))
 	check(t, h.Apply(l.set, all))
 	if err := h.Ready(nid); !errors.Is(err, errNoBridge) {
 		t.Errorf("ready: %v", err)
 	}
-	if got := h.interfaces(); slices.Contains(got, VXLANName(nid)) {
+	if got := h.interfaces(); slices.Contains(got, fabric.VXLANName(nid)) {
 		t.Errorf("connected: %v", got)
 	}
 }

@@ -135,7 +135,7 @@ func (l *lab) run(h *host, addrs ...string) *container {
 	hw := fabric.MAC(a.Addrs[0])
 	veth := netlink.NewVeth(named(fmt.Sprintf("v%s-%d", h.id, h.made)))
 	veth.PeerName, veth.PeerNamespace, veth.PeerHardwareAddr = "eth0", netlink.NsFd(c.ns.Fd()), hw[:]
-	bridge := link(l.t, h.h, BridgeName(nid))
+	bridge := link(l.t, h.h, fabric.BridgeName(nid))
 	veth.MTU, veth.PeerMTU, veth.MasterIndex = bridge.Attrs().MTU, uint32(bridge.Attrs().MTU), bridge.Attrs().Index
 	check(l.t, h.h.LinkAdd(veth))
 	check(l.t, h.h.LinkSetUp(veth))

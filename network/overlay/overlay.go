@@ -13,6 +13,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/network/netns"
+	"github.com/swarmctl/swarmctl/network/shortcut"
 )
 
 // Config is what a host's part of the overlay needs.
@@ -40,6 +41,7 @@ type Overlay struct {
 	underlay   underlay
 	containers map[string]joined
 	frames     map[api.NetworkID]frame // as containers were told last
+	shortcuts  map[api.NetworkID]*shortcut.Shortcut
 	closed     bool
 
 	// These belong to Apply and Restore.
@@ -47,6 +49,8 @@ type Overlay struct {
 	known    bool                  // segments is what the kernel has
 	set      *fabric.Set
 	need     map[api.NetworkID]bool
+	// unshortened says that the kernel has no shortcuts to give.
+	unshortened bool
 }
 
 // New opens netlink in the host's namespace. Close ends it.
@@ -64,6 +68,7 @@ func New(c Config) (*Overlay, error) {
 		replaced: map[api.NetworkID]bool{}, ready: map[api.NetworkID]error{},
 		containers: map[string]joined{}, frames: map[api.NetworkID]frame{},
 		expected: map[string]expectation{}, segments: map[string]*installed{},
+		shortcuts: map[api.NetworkID]*shortcut.Shortcut{},
 	}, nil
 }
 
@@ -79,6 +84,7 @@ func (o *Overlay) Apply(set *fabric.Set, need map[api.NetworkID]bool) error {
 		}
 	}
 	wanted := plan(set, o.present(need), o.cfg.Self, o.room(set))
+	o.lengthen(wanted)
 	errs := []error{o.drop(wanted)}
 	ready := map[api.NetworkID]error{}
 	for id, s := range wanted {
@@ -137,7 +143,7 @@ func (o *Overlay) present(need map[api.NetworkID]bool) map[api.NetworkID]bool {
 		out[id] = true
 	}
 	for id := range o.replaced {
-		if s := o.segments[VXLANName(id)]; s != nil {
+		if s := o.segments[fabric.VXLANName(id)]; s != nil {
 			s.bridge, s.checked = 0, nil
 		}
 	}

@@ -5,25 +5,11 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/network/shortcut"
 )
-
-// Names of the interfaces begin with these; the network's ID follows.
-const (
-	bridgePrefix = "sw-"
-	vxlanPrefix  = "swx-"
-)
-
-// short is as much of an ID as an interface's name has room for.
-const short = 10
-
-// BridgeName is the interface of a network's bridge on every host.
-func BridgeName(id api.NetworkID) string { return bridgePrefix + string(id[:min(short, len(id))]) }
-
-// VXLANName is the interface that connects the bridge with the other hosts.
-func VXLANName(id api.NetworkID) string { return vxlanPrefix + string(id[:min(short, len(id))]) }
 
 // mac is a hardware address that can be compared.
-type mac [6]byte
+type mac = shortcut.MAC
 
 // segment is what the kernel should have for one network.
 type segment struct {

@@ -47,10 +47,10 @@ func threeHosts() *fabric.Set {
 }
 
 func TestNamesOfInterfacesFitTheKernel(t *testing.T) {
-	if b, v := BridgeName(nid), VXLANName(nid); b != "sw-n123456789" || v != "swx-n123456789" || len(v) > 15 {
+	if b, v := fabric.BridgeName(nid), fabric.VXLANName(nid); b != "sw-n123456789" || v != "swx-n123456789" || len(v) > 15 {
 		t.Errorf("%s and %s", b, v)
 	}
-	if BridgeName("n") != "sw-n" {
+	if fabric.BridgeName("n") != "sw-n" {
 		t.Error("a short ID has no name")
 	}
 }
@@ -184,7 +184,7 @@ func TestStationsAreExactlyTheRemoteEndpoints(t *testing.T) {
 
 func TestStepsOfTheEngine(t *testing.T) {
 	b := func(id, name, gateway string) fabric.Bridge {
-		return fabric.Bridge{ID: "e-" + id, Network: api.NetworkID(id), Name: name, Interface: BridgeName(api.NetworkID(id)), MTU: 1450,
+		return fabric.Bridge{ID: "e-" + id, Network: api.NetworkID(id), Name: name, Interface: fabric.BridgeName(api.NetworkID(id)), MTU: 1450,
 			Subnets: []fabric.BridgeSubnet{{Prefix: netip.MustParsePrefix("10.1.0.0/24"), Gateway: addr(gateway)}}}
 	}
 	small := b("n1", "web", "10.1.0.251")

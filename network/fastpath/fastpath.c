@@ -1,0 +1,281 @@
+//go:build ignore
+
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// Packets of established connections to published ports, in both directions. The
+// kernel's own tracking of connections says which they are and what their addresses
+// become; nothing is kept here. Whatever is not certain goes the usual way.
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define NEXT -1 /* TCX_NEXT: as if nothing had looked at the packet */
+#define FRAGMENT 0x3fff /* more fragments, or not the first */
+
+// What is read of a tracked connection; where it is, the running kernel says.
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+union nf_inet_addr {
+	__be32 ip;
+};
+union nf_conntrack_man_proto {
+	__be16 all;
+};
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+};
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+		} u;
+	} dst;
+};
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+struct ip_ct_tcp {
+	__u8 state;
+};
+union nf_conntrack_proto {
+	struct ip_ct_tcp tcp;
+};
+struct nf_conn {
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
+	union nf_conntrack_proto proto;
+};
+#pragma clang attribute pop
+
+enum { ORIGINAL, REPLY };
+enum { TCP_ESTABLISHED = 3 }; // of enum tcp_conntrack
+
+// Of enum ip_conntrack_status.
+#define SEEN_REPLY (1 << 1)
+#define ASSURED (1 << 2)
+#define CONFIRMED (1 << 3)
+#define SRC_NAT (1 << 4)
+#define DST_NAT (1 << 5)
+#define SEQ_ADJUST (1 << 6)
+#define DYING (1 << 9)
+#define HELPER (1 << 13)
+
+struct bpf_ct_opts___12 {
+	__s32 netns_id;
+	__s32 error;
+	__u8 l4proto;
+	__u8 dir;
+	__u8 reserved[2];
+};
+
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 size,
+					 struct bpf_ct_opts___12 *opts, __u32 opts_size) __ksym;
+extern void bpf_ct_release(struct nf_conn *ct) __ksym;
+extern int bpf_ct_change_timeout(struct nf_conn *ct, __u32 milliseconds) __ksym;
+
+// What this was compiled from, by its SHA-256.
+volatile const char source[65] = SOURCE;
+
+// Set before the programs are loaded.
+volatile const __u32 vxlan = 0;	  // the network's device
+volatile const __u32 bridge = 0;  // and its bridge, by which routes are looked up
+volatile const __u32 timeout = 0; // of an established connection, in milliseconds
+volatile const __u8 own[ETH_ALEN] = {};	  // the bridge's hardware address
+
+// The published ports, in network order.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __be16);
+	__type(value, __u8);
+} ports SEC(".maps");
+
+struct hardware {
+	__u8 addr[ETH_ALEN];
+	__u8 unused[2];
+};
+
+// The tasks on other hosts.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __be32);
+	__type(value, struct hardware);
+} tasks SEC(".maps");
+
+// The interfaces by which clients come.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u8);
+} doors SEC(".maps");
+
+struct headers {
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	struct tcphdr *tcp;
+};
+
+#define headers_len (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
+
+// parse is whether the packet is one in the midst of a TCP connection, and nothing
+// special.
+static __always_inline bool parse(struct __sk_buff *skb, struct headers *h)
+{
+	void *data, *end;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return false;
+	if (skb->data_end - skb->data < headers_len && bpf_skb_pull_data(skb, headers_len))
+		return false;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + headers_len > end)
+		return false;
+	h->eth = data;
+	h->ip = data + sizeof(struct ethhdr);
+	h->tcp = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+	return h->ip->ihl == 5 && h->ip->protocol == IPPROTO_TCP && h->ip->ttl > 1 &&
+	       !(h->ip->frag_off & bpf_htons(FRAGMENT)) && !h->tcp->syn && !h->tcp->fin && !h->tcp->rst;
+}
+
+// established is the tracked connection of a packet that goes in a direction, if it
+// is one to a task: what its destination was, and what that has become.
+static __always_inline bool established(struct __sk_buff *skb, const struct headers *h, int dir, __be32 *to, __be16 *port)
+{
+	const unsigned long must = SEEN_REPLY | ASSURED | CONFIRMED | DST_NAT;
+	const unsigned long must_not = SRC_NAT | SEQ_ADJUST | DYING | HELPER;
+	struct bpf_ct_opts___12 opts = { .netns_id = -1, .l4proto = IPPROTO_TCP };
+	struct bpf_sock_tuple tuple = {
+		.ipv4 = { h->ip->saddr, h->ip->daddr, h->tcp->source, h->tcp->dest },
+	};
+	struct nf_conn *ct = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
+	bool found = false;
+
+	if (!ct)
+		return false;
+	if ((ct->status & (must | must_not)) == must && ct->proto.tcp.state == TCP_ESTABLISHED) {
+		if (dir == ORIGINAL) {
+			*to = ct->tuplehash[REPLY].tuple.src.u3.ip;
+			*port = ct->tuplehash[REPLY].tuple.src.u.all;
+			found = ct->tuplehash[ORIGINAL].tuple.dst.u3.ip == tuple.ipv4.daddr &&
+				ct->tuplehash[ORIGINAL].tuple.dst.u.all == tuple.ipv4.dport &&
+				ct->tuplehash[ORIGINAL].tuple.src.u3.ip == tuple.ipv4.saddr;
+		} else {
+			*to = ct->tuplehash[ORIGINAL].tuple.dst.u3.ip;
+			*port = ct->tuplehash[ORIGINAL].tuple.dst.u.all;
+			found = ct->tuplehash[REPLY].tuple.src.u3.ip == tuple.ipv4.saddr &&
+				ct->tuplehash[REPLY].tuple.src.u.all == tuple.ipv4.sport &&
+				ct->tuplehash[REPLY].tuple.dst.u3.ip == tuple.ipv4.daddr;
+		}
+		if (found)
+			bpf_ct_change_timeout(ct, timeout); // as each of its packets would
+	}
+	bpf_ct_release(ct);
+	return found;
+}
+
+#define IP(field) (sizeof(struct ethhdr) + offsetof(struct iphdr, field))
+#define TCP(field) (sizeof(struct ethhdr) + sizeof(struct iphdr) + offsetof(struct tcphdr, field))
+
+// change gives the packet one other address and port, and takes a hop off it.
+static __always_inline bool change(struct __sk_buff *skb, int addr_at, int port_at, __be32 old, __be32 addr, __be16 old_port,
+				   __be16 port, __u8 ttl)
+{
+	__be16 was = bpf_htons(ttl << 8), is = bpf_htons((ttl - 1) << 8);
+	__u8 less = ttl - 1;
+
+	return !bpf_l4_csum_replace(skb, TCP(check), old, addr, BPF_F_PSEUDO_HDR | sizeof(addr)) &&
+	       !bpf_l4_csum_replace(skb, TCP(check), old_port, port, sizeof(port)) &&
+	       !bpf_l3_csum_replace(skb, IP(check), old, addr, sizeof(addr)) &&
+	       !bpf_l3_csum_replace(skb, IP(check), was, is, sizeof(was)) &&
+	       !bpf_skb_store_bytes(skb, addr_at, &addr, sizeof(addr), 0) &&
+	       !bpf_skb_store_bytes(skb, port_at, &port, sizeof(port), 0) &&
+	       !bpf_skb_store_bytes(skb, IP(ttl), &less, sizeof(less), 0);
+}
+
+// to_task is on the interfaces by which clients come.
+SEC("tc")
+int to_task(struct __sk_buff *skb)
+{
+	__u32 mtu = 0;
+	struct headers h;
+	struct ethhdr eth;
+	struct hardware *task;
+	__be32 old, to;
+	__be16 old_port, port;
+
+	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse(skb, &h) || !bpf_map_lookup_elem(&ports, &h.tcp->dest))
+		return NEXT;
+	if (!established(skb, &h, ORIGINAL, &to, &port))
+		return NEXT;
+	task = bpf_map_lookup_elem(&tasks, &to);
+	if (!task || bpf_check_mtu(skb, vxlan, &mtu, 0, BPF_MTU_CHK_SEGS))
+		return NEXT;
+	__builtin_memcpy(eth.h_dest, task->addr, ETH_ALEN);
+	for (int i = 0; i < ETH_ALEN; i++)
+		eth.h_source[i] = own[i];
+	eth.h_proto = bpf_htons(ETH_P_IP);
+	old = h.ip->daddr;
+	old_port = h.tcp->dest;
+	if (!change(skb, IP(daddr), TCP(dest), old, to, old_port, port, h.ip->ttl) ||
+	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(vxlan, 0);
+}
+
+// to_client is on the network's device, where frames of tasks on other hosts arrive.
+SEC("tc")
+int to_client(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup way = { .family = 2 /* AF_INET */, .l4_protocol = IPPROTO_TCP, .ifindex = bridge };
+	struct headers h;
+	struct ethhdr eth;
+	__be32 old, from;
+	__be16 old_port, port;
+
+	if (!parse(skb, &h))
+		return NEXT;
+	for (int i = 0; i < ETH_ALEN; i++) {
+		if (h.eth->h_dest[i] != own[i])
+			return NEXT;
+	}
+	if (!established(skb, &h, REPLY, &from, &port))
+		return NEXT;
+	way.tos = h.ip->tos;
+	way.sport = h.tcp->source;
+	way.dport = h.tcp->dest;
+	way.ipv4_src = h.ip->saddr;
+	way.ipv4_dst = h.ip->daddr;
+	if (bpf_fib_lookup(skb, &way, sizeof(way), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return NEXT;
+	if (!bpf_map_lookup_elem(&doors, &way.ifindex))
+		return NEXT;
+	__builtin_memcpy(eth.h_dest, way.dmac, ETH_ALEN);
+	__builtin_memcpy(eth.h_source, way.smac, ETH_ALEN);
+	eth.h_proto = bpf_htons(ETH_P_IP);
+	old = h.ip->saddr;
+	old_port = h.tcp->source;
+	if (!change(skb, IP(saddr), TCP(source), old, from, old_port, port, h.ip->ttl) ||
+	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(way.ifindex, 0);
+}
+
+char __license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,205 @@
+package ingress
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/network/nft/world"
+)
+
+// forwarded is how many packets our chain has let through on a host.
+func (l *lab) forwarded(host int) (n int) {
+	l.t.Helper()
+	for line := range strings.Lines(l.hosts[host].Run("iptables", "-n", "-v", "-x", "-L", chain)) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "ACCEPT" {
+			count, err := strconv.Atoi(fields[0])
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			n += count
+		}
+	}
+	return n
+}
+
+// exchange asks on a connection again and again.
+func (l *lab) exchange(c net.Conn, times int) {
+	l.t.Helper()
+	for range times {
+		if server, client, err := world.Again(c); err != nil || client != "10.77.0.254" {
+			l.t.Fatalf("%s sees %s: %v", server, client, err)
+		}
+	}
+}
+
+// tracked is what a host's kernel says of the connections from a port.
+func (l *lab) tracked(host int, port string) string {
+	l.t.Helper()
+	var table []byte
+	err := l.hosts[host].Do(func() (err error) {
+		table, err = os.ReadFile("/proc/thread-self/net/nf_conntrack")
+		return err
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		if strings.Contains(line, " sport="+port+" ") {
+			return line
+		}
+	}
+	return ""
+}
+
+// until waits for what the kernel does in its own time.
+func (l *lab) until(what string, yes func() bool) {
+	l.t.Helper()
+	for start := time.Now(); !yes(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(start) > world.Patience {
+			l.t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+func (l *lab) restore(host int) {
+	l.t.Helper()
+	if err := l.sides[host].g.Restore(); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+const exchanges = 50
+
+func TestEstablishedConnectionsPassTheHostsChainsBy(t *testing.T) {
+	asRoot(t)
+	l := newLab(t)
+	c := l.dialFrom(40000, "tcp", "10.77.0.1:8080")
+	l.exchange(c, 2)
+	before := l.forwarded(0)
+	l.exchange(c, exchanges)
+	if n := l.forwarded(0) - before; n > exchanges/10 { // others may still be ending
+		t.Errorf("%d packets of %d exchanges passed FORWARD", n, exchanges)
+	}
+	if !strings.Contains(l.tracked(0, "40000"), " ESTABLISHED ") {
+		t.Errorf("the host says: %s", l.tracked(0, "40000"))
+	}
+	// Whoever carries the next packet: the connection goes on, and ends as any other.
+	l.sides[0].g.express.close()
+	l.exchange(c, exchanges)
+	if n := l.forwarded(0) - before; n < 2*exchanges {
+		t.Errorf("%d packets of %d exchanges passed FORWARD without the fast path", n, exchanges)
+	}
+	l.restore(0)
+	l.exchange(c, exchanges)
+	_ = c.Close()
+	l.until("the host has seen its end", func() bool { return strings.Contains(l.tracked(0, "40000"), " TIME_WAIT ") })
+}
+
+func TestAConnectionThatIsResetIsForgotten(t *testing.T) {
+	asRoot(t)
+	l := newLab(t)
+	for i, reset := range []func(*net.TCPConn){
+		func(c *net.TCPConn) { _ = c.SetLinger(0) },
+		func(c *net.TCPConn) {
+			for _, name := range []string{"b1", "b2"} {
+				l.tasks[name].Run("sh", "-c", "nft add table ip end; nft add chain ip end in '{ type filter hook input priority 0; }'; nft add rule ip end in tcp dport 80 reject with tcp reset")
+			}
+			if server, _, err := world.Again(c); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%s answers: %v", server, err)
+			}
+		},
+	} {
+		port := 40000 + i
+		c := l.dialFrom(port, "tcp", "10.77.0.1:8080").(*net.TCPConn)
+		l.exchange(c, exchanges)
+		reset(c)
+		_ = c.Close()
+		l.until("it is tracked for 10 s at most", func() bool {
+			fields := strings.Fields(l.tracked(0, strconv.Itoa(port)))
+			if len(fields) < 5 {
+				return true
+			}
+			left, err := strconv.Atoi(fields[4])
+			return err == nil && left <= 10
+		})
+	}
+}
+
+func TestRulesOfTheAdministratorAreAskedForEachPacket(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct{ name, rules, drop string }{
+		{"DOCKER-USER", "iptables -I DOCKER-USER -s 192.0.2.7 -j DROP", "iptables -I DOCKER-USER -i eth0 -j DROP"},
+		{"nftables", "nft add table inet admin; nft add chain inet admin f '{ type filter hook forward priority 0; }'", "nft add rule inet admin f iifname eth0 drop"},
+		{"on the way in", "nft add table inet admin; nft add chain inet admin f '{ type filter hook prerouting priority -300; }'", "nft add rule inet admin f iifname eth0 tcp dport 8080 drop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			conn := l.dialFrom(40000, "tcp", "10.77.0.1:8080")
+			l.exchange(conn, exchanges)
+			l.hosts[0].Run("sh", "-c", c.rules)
+			l.restore(0) // the kernel tells of them
+			before := l.forwarded(0)
+			l.exchange(conn, exchanges)
+			if n := l.forwarded(0) - before; n < 2*exchanges {
+				t.Errorf("%d packets of %d exchanges passed FORWARD", n, exchanges)
+			}
+			l.hosts[0].Run("sh", "-c", c.drop)
+			if server, _, err := world.Again(conn); err == nil {
+				t.Errorf("%s answers", server)
+			}
+		})
+	}
+}
+
+func TestTheHostsLeniencyIsSetBack(t *testing.T) {
+	asRoot(t)
+	const setting = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"
+	for _, before := range []string{"0", "1"} {
+		l := newLab(t)
+		l.t.Run("it was "+before, func(t *testing.T) {
+			read := func() string { return strings.TrimSpace(l.hosts[0].Run("cat", setting)) }
+			if err := l.sides[0].g.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if read() != "0" {
+				t.Fatalf("after the end: %s", read())
+			}
+			l.hosts[0].Run("sh", "-c", "echo "+before+" > "+setting)
+			l.apply()
+			if read() != "1" {
+				t.Errorf("with published ports: %s", read())
+			}
+			l.anew(0) // whoever ends is not who began
+			l.apply()
+			if err := l.sides[0].g.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if read() != before {
+				t.Errorf("after the end: %s", read())
+			}
+		})
+	}
+}
+
+func TestATaskThatMovesTakesItsNewConnectionsAlong(t *testing.T) {
+	asRoot(t)
+	l := newLab(t)
+	l.become(fabric.Silent, "b2")
+	old := l.dialFrom(40000, "tcp", "10.77.0.1:8080")
+	l.exchange(old, exchanges)
+	l.become(fabric.Serving, "b2")
+	l.become(fabric.Silent, "b1")
+	l.exchange(old, exchanges) // it drains
+	c := l.dialFrom(40001, "tcp", "10.77.0.1:8080")
+	l.exchange(c, exchanges)
+	if server, _, err := world.Again(c); server != "b2" || err != nil {
+		t.Errorf("%s answers: %v", server, err)
+	}
+}
