@@ -46,3 +46,8 @@ func SlotNumber(spec *ServiceSpec, t *Task) int {
 	}
 	return t.Slot
 }
+
+// LabelStopped is the label of a service that is to have no tasks for a while:
+// "true", or "false". Everything else of its spec stays, so that it comes back
+// as it was.
+const LabelStopped = "swarmctl.stopped"

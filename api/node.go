@@ -3,6 +3,8 @@ package api
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -42,7 +44,10 @@ type Node struct {
 	// PortProblems are the published ports that the node does not answer, and
 	// why: a process on it has taken 8080/tcp, say.
 	PortProblems map[string]string `cbor:",omitempty"`
-	Meta         Meta
+	// Volumes are the node's named volumes, by name: what it has said last, which
+	// stays while it is away.
+	Volumes []Volume `cbor:",omitempty"`
+	Meta    Meta
 }
 
 // NodeStatus is what is observed of a node.
@@ -63,6 +68,11 @@ type NodeStatus struct {
 	Session        string `cbor:",omitempty"`
 	SessionManager NodeID `cbor:",omitempty"`
 	SessionLost    bool   `cbor:",omitempty"`
+	// Unsettled says that the node has not compared yet, in this session, what the
+	// cluster knows of its tasks with what its engine has, or that the manager which
+	// holds the session has not confirmed that to a new leader: tasks that are said to
+	// run may have ended with the host's power.
+	Unsettled bool `cbor:",omitempty"`
 }
 
 // NodeLoad is how busy a node is with everything that runs there, ours or not.
@@ -73,6 +83,15 @@ type NodeLoad struct {
 
 // String returns "cpu 40 %, memory 20 %".
 func (l *NodeLoad) String() string { return fmt.Sprintf("cpu %d %%, memory %d %%", l.CPU, l.Memory) }
+
+// Volume returns the node's copy of a volume, or nil.
+func (n *Node) Volume(name string) *Volume {
+	i, ok := slices.BinarySearchFunc(n.Volumes, name, func(v Volume, name string) int { return strings.Compare(v.Name, name) })
+	if !ok {
+		return nil
+	}
+	return &n.Volumes[i]
+}
 
 // IsManager reports whether the node is a member of the Raft group.
 func (n *Node) IsManager() bool { return n.ManagerAddr != "" }

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Canary is an update that stops at a part of the replicas and waits to be
 // promoted or rolled back. The new version is the service's spec, the old one
@@ -87,4 +90,24 @@ func (s *Service) CanaryNote(version uint64) string {
 		return "canary"
 	}
 	return ""
+}
+
+// CutHeld parts the message of an update from what it says at its end of the
+// services that it waits for: "waits for service db to be healthy: 0 of 1 running".
+func CutHeld(message string) (rest, waits string) {
+	const mark = "; waits for "
+	rest, waits, found := strings.Cut(message, mark)
+	if found {
+		waits = strings.TrimPrefix(mark, "; ") + waits
+	}
+	return rest, waits
+}
+
+// WithHeld is an update's message that says so, or, with empty waits, does not.
+func WithHeld(message, waits string) string {
+	rest, _ := CutHeld(message)
+	if waits != "" {
+		rest += "; " + waits
+	}
+	return rest
 }

@@ -17,6 +17,11 @@ type Service struct {
 	// to: the service was never updated, or an unfinished update was rolled back.
 	PreviousSpec         *ServiceSpec `cbor:",omitempty"`
 	PreviousRegistryAuth RegistryAuth `cbor:",omitempty"`
+	// Image is which image the spec's reference is, and PreviousImage the same of
+	// PreviousSpec; nil where no manager's engine had it, or the reference has a
+	// digest.
+	Image         *Image `cbor:",omitempty"`
+	PreviousImage *Image `cbor:",omitempty"`
 	// SpecVersion is the version of the task spec that tasks should run. It
 	// moves only when a change of the spec means new containers; a change of
 	// replicas, labels or update settings leaves it.
@@ -49,6 +54,7 @@ type SpecVersion struct {
 	// RegistryAuth is the only part that may change: new credentials are no
 	// reason to replace containers.
 	RegistryAuth RegistryAuth `cbor:",omitempty"`
+	Image        *Image       `cbor:",omitempty"`
 }
 
 // RegistryAuth is the credentials of a registry, as the header X-Registry-Auth
@@ -73,17 +79,23 @@ func (a RegistryAuth) MarshalJSON() ([]byte, error) { return []byte("null"), nil
 // Name is the service's name.
 func (s *Service) Name() string { return s.Spec.Name }
 
-// Replicas is how many tasks a replicated service asks for; ok is false for the other modes.
+// Replicas is how many tasks a replicated service asks for, none while it is
+// stopped; ok is false for the other modes.
 func (s *Service) Replicas() (n uint64, ok bool) {
 	r := s.Spec.Mode.Replicated
-	if r == nil {
+	switch {
+	case r == nil:
 		return 0, false
-	}
-	if r.Replicas == nil {
+	case s.Stopped():
+		return 0, true
+	case r.Replicas == nil:
 		return 1, true
 	}
 	return *r.Replicas, true
 }
+
+// Stopped reports whether the service is to have no tasks for now: see LabelStopped.
+func (s *Service) Stopped() bool { return s.Spec.Labels[LabelStopped] == "true" }
 
 // Hides reports whether tasks of the spec version get no connections.
 func (s *Service) Hides(version uint64) bool { return slices.Contains(s.Hidden, version) }

@@ -86,6 +86,9 @@ type Task struct {
 	// Replaces is the task that this one takes over from: it runs on, and is
 	// stopped when this one runs. Empty for a task that takes over from none.
 	Replaces TaskID `cbor:",omitempty"`
+	// PodOf is the task of another service that this one lives with: on its node,
+	// in its network namespace, and not after it. Empty for a task that is no sidecar.
+	PodOf TaskID `cbor:",omitempty"`
 	// Networks are its addresses: from the moment that it has a node until it
 	// has ended. The ingress network is the last, where it is on it.
 	Networks []Attachment `cbor:",omitempty"`

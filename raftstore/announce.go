@@ -2,12 +2,17 @@ package raftstore
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
 
 // mark is a committed entry of a term in which this node led.
 type mark struct{ index, term uint64 }
+
+// retell is after how long a follower is told again, at first; twice as long
+// each time, up to Timers.Idle.
+const retell = time.Millisecond
 
 // announcer tells followers at once how far the log is committed. Raft tells
 // them with the next entry, or after CommitTimeout at random once or twice over:
@@ -47,21 +52,35 @@ func (s *Store) announce(m mark) {
 	}
 }
 
+// tell tells one follower of a mark, and then of the newest that has come
+// meanwhile. A follower may hear of a commit before it has the entry: of three
+// managers the third is not waited for. It says no then, and is told again in
+// a moment. To tell it when raft has its yes would be sooner by that moment, and
+// would need to listen to everything raft sends.
 func (s *Store) tell(srv raft.Server, m mark) {
-	a := &s.announcer
-	for {
-		_, _ = s.caughtUp(srv, m) // best effort: raft tells again after CommitTimeout
-		a.mu.Lock()
-		next := a.peers[srv.ID].next
-		if next == nil {
-			delete(a.peers, srv.ID)
-			a.mu.Unlock()
-			return
+	for wait := retell; ; wait *= 2 {
+		took, err := s.caughtUp(srv, m)
+		again := !took && err == nil && wait <= s.cfg.Timers.Idle && s.trans.pause(wait)
+		next, over := s.announcer.after(srv.ID, !again)
+		if over {
+			return // what was lost raft tells again after CommitTimeout
 		}
-		a.peers[srv.ID].next = nil
-		m = *next
-		a.mu.Unlock()
+		if next != nil {
+			m, wait = *next, retell
+		}
 	}
+}
+
+// after is what a follower is to be told next, or nil for the same again; over
+// says that it needs telling no more.
+func (a *announcer) after(id raft.ServerID, done bool) (next *mark, over bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next, a.peers[id].next = a.peers[id].next, nil
+	if over = next == nil && done; over {
+		delete(a.peers, id)
+	}
+	return next, over
 }
 
 // caughtUp tells a follower of a mark and reports whether it has all up to it.

@@ -28,7 +28,11 @@ type cluster struct {
 	mu    sync.Mutex
 	nodes map[api.NodeID]*node
 	cut   map[api.NodeID]bool
+	late  api.NodeID // whose entries take lateness to come
 }
+
+// lateness is how much later than others a late node gets what is not small.
+const lateness = 50 * time.Millisecond
 
 type node struct {
 	*Store
@@ -42,7 +46,11 @@ type node struct {
 var testTimers = Timers{Contact: time.Second, Dial: time.Second, RPC: 5 * time.Second, Idle: 200 * time.Millisecond}
 
 func newCluster(t testing.TB, ids ...api.NodeID) *cluster {
-	c := &cluster{t: t, dir: t.TempDir(), timers: testTimers, nodes: map[api.NodeID]*node{}, cut: map[api.NodeID]bool{}}
+	return newClusterOf(t, testTimers, ids...)
+}
+
+func newClusterOf(t testing.TB, timers Timers, ids ...api.NodeID) *cluster {
+	c := &cluster{t: t, dir: t.TempDir(), timers: timers, nodes: map[api.NodeID]*node{}, cut: map[api.NodeID]bool{}}
 	t.Cleanup(c.stopAll)
 	for i, id := range ids {
 		c.start(id, func(cfg *Config) { cfg.Bootstrap = i == 0 })
@@ -140,6 +148,20 @@ func (c *cluster) isCut(ids ...api.NodeID) bool {
 		}
 	}
 	return false
+}
+
+// delay has the entries of a node come later than those of others. Small messages
+// go over connections of their own, and overtake them.
+func (c *cluster) delay(id api.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.late = id
+}
+
+func (c *cluster) isLate(to api.NodeID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.late == to
 }
 
 // leader waits for a node that leads and has caught up.
@@ -259,6 +281,9 @@ func (k *cable) Write(p []byte) (int, error) {
 		// As the kernel does it after TCP_USER_TIMEOUT.
 		_ = k.Conn.SetReadDeadline(time.Now().Add(k.c.timers.Dial))
 		return len(p), nil
+	}
+	if len(p) >= 1024 && k.c.isLate(k.ends[1]) {
+		time.Sleep(lateness)
 	}
 	return k.Conn.Write(p)
 }

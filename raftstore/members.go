@@ -154,15 +154,29 @@ func (s *Store) Remove(ctx context.Context, id api.NodeID) error {
 
 // sayFarewell makes sure that a member which is there has seen all that is
 // committed, the reason why it goes included: nobody tells it any more
-// afterwards. One that does not answer goes without.
+// afterwards. One that does not answer goes without, or has seen it and gone
+// already: it must not be waited for, nor asked for a new entry of the log, since
+// of two managers the other one can commit nothing until it is out of the group.
 func (s *Store) sayFarewell(ctx context.Context, srv raft.Server) {
 	if !s.reachable(api.NodeID(srv.ID)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timers.Contact)
 	defer cancel()
-	if err := s.waitCaughtUp(ctx, srv); err != nil {
-		s.log.Info("a manager leaves the group without having heard why", "peer", srv.ID, "error", err)
+	var last raft.Log
+	err := s.logs.GetLog(s.raft.AppliedIndex(), &last)
+	for ok := false; !ok && err == nil; {
+		if ok, err = s.caughtUp(srv, mark{last.Index, last.Term}); ok || err != nil {
+			break
+		}
+		select {
+		case <-time.After(s.cfg.Timers.Contact / 40): // the peer has no way to call
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		s.log.Info("a manager leaves the group and was not heard to know why", "peer", srv.ID, "error", err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxCommand   = 2 << 20   // bytes of one command
+	maxCommand   = 4 << 20   // bytes of one command: see tooLarge
 	maxBatch     = 256 << 10 // bytes after which no further command joins an entry
 	maxBatchSize = 512       // commands in one entry
 	inFlight     = 64        // entries that raft works on at once
@@ -22,6 +22,14 @@ const (
 	retryPause   = 20 * time.Millisecond
 	replyGrace   = 300 * time.Millisecond // for a deposed leader's last replies
 )
+
+// tooLarge refuses a command. The largest are whole stacks: an update of two
+// hundred services has a quarter of a megabyte, each with its spec and the one
+// before; the rest is for what their secrets and configs hold. More would keep the log's
+// other entries waiting, and 128 of them are kept in memory.
+func tooLarge(size int) error {
+	return api.Errorf(api.CodeInvalid, "a change of %d bytes is too large: at most %d fit in one: divide it, or put large configs into an image or a volume", size, maxCommand)
+}
 
 // proposal is one encoded batch of commands on its way into the log.
 type proposal struct {
@@ -59,12 +67,9 @@ func (p *proposal) finish(results []state.Result, err error) {
 // node as the leader of that term, and never forwarded; else the error has code
 // not_leader.
 func (s *Store) Propose(ctx context.Context, cmd state.Command) (state.Result, error) {
-	data, err := state.EncodeBatch([]state.Command{cmd})
+	data, err := encoded(cmd)
 	if err != nil {
 		return state.Result{}, err
-	}
-	if len(data) > maxCommand {
-		return state.Result{}, api.Errorf(api.CodeInvalid, "a change of %d bytes is too large: at most %d fit in one", len(data), maxCommand)
 	}
 	var results []state.Result
 	if e := epochOf(ctx); e != nil {
@@ -83,6 +88,27 @@ func (s *Store) Propose(ctx context.Context, cmd state.Command) (state.Result, e
 		return state.Result{}, unknownf("the leader answered one command with %d results", len(results))
 	}
 	return results[0], results[0].Err()
+}
+
+// Rehearse says what would become of a command if it were proposed now: nil, or
+// the error of Propose. Nothing is carried out.
+func (s *Store) Rehearse(ctx context.Context, cmd state.Command) error {
+	if _, err := encoded(cmd); err != nil {
+		return err
+	}
+	view, err := s.ReadView(ctx)
+	if err != nil {
+		return err
+	}
+	return view.Rehearse(cmd)
+}
+
+func encoded(cmd state.Command) ([]byte, error) {
+	data, err := state.EncodeBatch([]state.Command{cmd})
+	if err == nil && len(data) > maxCommand {
+		err = tooLarge(len(data))
+	}
+	return data, err
 }
 
 // proposeAnywhere hands the command to whoever leads, again and again as long
@@ -170,7 +196,7 @@ func (s *Store) forward(ctx context.Context, leader Leader, changed <-chan struc
 // not_leader, or invalid, says that the command was not carried out here.
 func (s *Store) ApplyForwarded(ctx context.Context, command []byte) ([]byte, error) {
 	if len(command) > maxCommand {
-		return nil, api.Errorf(api.CodeInvalid, "a change of %d bytes is too large: at most %d fit in one", len(command), maxCommand)
+		return nil, tooLarge(len(command))
 	}
 	// An entry that cannot be decoded would stop every manager.
 	if commands, err := state.DecodeBatch(command); err != nil || len(commands) == 0 {

@@ -92,6 +92,16 @@ func (c *Cluster) hasGateway(s *supply, i int32) bool {
 	return n != nil && slices.ContainsFunc(n.Gateways, func(a api.Attachment) bool { return a.Network == s.network })
 }
 
+// gainsGateway reports whether node i, which had these addresses of its own, has one
+// that was not reckoned with: what a task in flight brings to its node counts as there
+// from the moment that the task is placed.
+func (c *Cluster) gainsGateway(i int32, had []api.Attachment) bool {
+	return slices.ContainsFunc(c.slots[i].node.Gateways, func(a api.Attachment) bool {
+		s := c.supplies[a.Network]
+		return s != nil && s.flight[i] == 0 && !slices.ContainsFunc(had, func(b api.Attachment) bool { return b.Network == a.Network })
+	})
+}
+
 // launch counts a task of the group that is in flight to node i, or no longer is.
 func (c *Cluster) launch(g *group, i int32, n int) {
 	for _, s := range g.needs.networks {

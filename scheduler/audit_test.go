@@ -57,6 +57,11 @@ func (c *Cluster) inventory() string {
 	for id, s := range c.supplies {
 		lines = append(lines, fmt.Sprintf("supply %s groups=%d left=%d tasks=%d lacking=%d", id, s.groups, c.left(s), s.tasks, s.lacking))
 	}
+	for name, copies := range c.volumes.byName {
+		for i, o := range copies {
+			lines = append(lines, fmt.Sprintf("volume %s on %s: kind=%d tasks=%v", name, c.slots[i].id, o.kind, slices.Sorted(maps.Keys(o.tasks))))
+		}
+	}
 	for id, e := range c.entries {
 		lines = append(lines, fmt.Sprintf("entry %s where=%d", id, e.where))
 	}
@@ -69,7 +74,7 @@ func (c *Cluster) checkQueues(t fataler) {
 	t.Helper()
 	queued := map[*entry]int{}
 	for g := range maps.Values(c.groups) {
-		for _, e := range slices.Concat(g.queue, g.pinned, g.moves) {
+		for _, e := range slices.Concat(g.queue, g.pinned, g.singles) {
 			if e.where == waits {
 				queued[e]++
 			}

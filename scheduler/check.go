@@ -30,7 +30,7 @@ func (p *planner) recheckGroup(g *group) {
 		return
 	}
 	cl := p.class(&g.needs)
-	if p.stirsMoves(cl, g) {
+	if p.stirsSingles(cl, g) {
 		p.setStage(g, ready)
 		return
 	}
@@ -61,18 +61,24 @@ func (p *planner) recheckGroup(g *group) {
 	}
 }
 
-// stirsMoves reports whether the nodes that changed say anything else than
-// before to the group's moves that wait.
-func (p *planner) stirsMoves(cl *class, g *group) bool {
-	if !slices.ContainsFunc(g.moves, func(e *entry) bool { return e.where == waits }) {
+// stirsSingles reports whether the nodes that changed say anything else than
+// before to the group's singles that wait.
+func (p *planner) stirsSingles(cl *class, g *group) bool {
+	if !slices.ContainsFunc(g.singles, func(e *entry) bool { return e.where == waits }) {
 		return false
 	}
+	if len(g.needs.volumes) > 0 && g.changes != p.volumes.changes {
+		return true
+	}
 	return slices.ContainsFunc(p.dirty, func(i int32) bool {
-		if p.slots[i].renewed || int(i) >= len(g.movesRefused) {
+		if p.slots[i].renewed || int(i) >= len(g.singlesRefused) {
 			return true
 		}
+		if g.singlesRefused[i] == ruleVolume {
+			return false // whatever else changes there
+		}
 		r := p.check(cl, g, i, g.service.counts[i])
-		return r == fits || r != g.movesRefused[i]
+		return r == fits || r != g.singlesRefused[i]
 	})
 }
 
@@ -91,10 +97,10 @@ func (c *Cluster) checkRoom(n *needs, i, ofService int32) rule {
 	if len(n.affinity) > 0 && c.unmet(n, i) != nil {
 		return ruleAffinity
 	}
-	if n.cpu > 0 && n.cpu > r.cpuFree || n.memory > 0 && n.memory > r.memoryFree {
+	if n.all.cpu > 0 && n.all.cpu > r.cpuFree || n.all.memory > 0 && n.all.memory > r.memoryFree {
 		return ruleResources
 	}
-	if len(n.generic) > 0 && !c.slots[i].hasGeneric(n.generic) {
+	if len(n.all.generic) > 0 && !c.slots[i].hasGeneric(n.all.generic) {
 		return ruleResources
 	}
 	for _, port := range n.ports {

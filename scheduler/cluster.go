@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -24,7 +25,7 @@ type Cluster struct {
 	// entries are the tasks that wait or are in flight; stages the groups of
 	// those that wait, by what the next plan does with them.
 	entries map[api.TaskID]*entry
-	stages  [3]map[*group]struct{}
+	stages  [4]map[*group]struct{}
 	// view is the state as of the last event, of which there were so many.
 	view   *state.View
 	events int
@@ -34,6 +35,13 @@ type Cluster struct {
 	starved  map[*group]struct{}
 	// related are the groups that name services in their constraints.
 	related map[*group]struct{}
+	// sidecars are, by the name of the service that they belong to, the services of
+	// sidecars; pledges what is set aside for those that tasks lack, and pods the
+	// tasks of which that may have changed.
+	sidecars map[string][]sidecar
+	pledges  map[api.TaskID]*pledge
+	pods     map[api.TaskID]struct{}
+	volumes  volumes
 	// dirty are the nodes on which something may fit that did not before.
 	dirty []int32
 
@@ -55,14 +63,24 @@ func NewCluster(v *state.View) *Cluster {
 		supplies: map[api.NetworkID]*supply{},
 		starved:  map[*group]struct{}{},
 		related:  map[*group]struct{}{},
+		sidecars: map[string][]sidecar{},
+		pledges:  map[api.TaskID]*pledge{},
+		pods:     map[api.TaskID]struct{}{},
+		volumes:  newVolumes(),
 	}
-	c.stages[ready], c.stages[blocked] = map[*group]struct{}{}, map[*group]struct{}{}
+	for _, s := range []stage{ready, blocked, held} {
+		c.stages[s] = map[*group]struct{}{}
+	}
 	for n := range v.Nodes() {
 		c.putNode(n)
+	}
+	for s := range v.Services() {
+		c.addSidecar(setting.PodOf(s.Spec.Labels), s)
 	}
 	for t := range v.Tasks() {
 		c.putTask(v, nil, t, time.Time{})
 	}
+	c.repledge()
 	return c
 }
 
@@ -85,9 +103,11 @@ func (c *Cluster) Apply(e *state.Event, now time.Time) {
 		c.reconnect()
 	}
 	c.putServices(e.Services)
+	c.unhold(e)
 	for _, p := range e.Tasks {
 		c.putTask(e.View, p.Before, p.After, now)
 	}
+	c.repledge()
 	for _, p := range e.Nodes {
 		if p.After == nil && e.View.Node(p.Before.ID) == nil {
 			c.removeNode(p.Before.ID)
@@ -105,7 +125,9 @@ func (c *Cluster) putServices(pairs []state.Pair[api.Service]) {
 		}
 		if known := c.services[s.ID]; known != nil {
 			known.strategy = ownStrategy(p.After)
+			c.setUnpinned(known, p.After)
 		}
+		c.putSidecars(p)
 		comesOrGoes = comesOrGoes || p.Before == nil || p.After == nil
 	}
 	if comesOrGoes && len(c.related) > 0 {
@@ -150,6 +172,7 @@ func (c *Cluster) putTask(v *state.View, before, after *api.Task, now time.Time)
 	if t == nil {
 		t = before
 	}
+	c.noteTask(t)
 	if e := c.entries[t.ID]; e != nil {
 		c.moveEntry(e, after)
 		return
@@ -254,6 +277,8 @@ func (c *Cluster) Withdraw(tasks ...api.TaskID) {
 			c.launch(e.group, e.where, -1)
 			c.vacate(e.where, e.group, id, true)
 			c.wait(e)
+			c.noteTask(e.task)
+			c.repledge()
 		}
 	}
 }

@@ -23,11 +23,16 @@ func Explain(v *state.View, t *api.Task) []api.NodeReason {
 	if occupies(t) {
 		c.vacate(c.slotOf(t.NodeID), x.group, t.ID, isActive(t))
 		c.returnAddresses(x.group, t)
+		c.unaccompany(t)
 	}
+	c.lend(t)
 	if isWaiting(t) && t.Replaces != "" && t.NodeID == "" {
 		p := &planner{Cluster: c, usual: c.usualStrategy()}
 		p.strategy = p.strategyOf(x.group)
 		x.move = p.moveOf(x.group, t)
+	}
+	if t.NodeID == "" {
+		x.home = c.homeOf(x.group, t)
 	}
 	var list []api.NodeReason
 	for n := range v.Nodes() {
@@ -45,6 +50,7 @@ type explainer struct {
 	task  *api.Task
 	group *group
 	move  *move // nil: it takes over from nobody
+	home  *home // where its volumes are
 }
 
 func (x *explainer) reasons(n *api.Node) []api.Reason {
@@ -57,7 +63,10 @@ func (x *explainer) reasons(n *api.Node) []api.Reason {
 		}
 	}
 	needs, i := &x.group.needs, x.slotOf(n.ID)
-	say(ruleAvailable, unavailability(n))
+	say(ruleVolume, cmp.Or(x.moving(needs), x.explainVolume(x.home, i)))
+	if !needs.fixed.follows || !reachable(n) {
+		say(ruleAvailable, unavailability(n))
+	}
 	if !engineAnswers(n) {
 		say(ruleEngine, silentEngine(n))
 		return list // what it said of itself before is not worth much
@@ -125,11 +134,12 @@ func silentEngine(n *api.Node) string {
 }
 
 func (f *fixedNeeds) explainPlatform(n *api.Node) string {
-	if f.platformOK(n) {
+	platforms := f.strange(n)
+	if platforms == nil {
 		return ""
 	}
-	wanted := make([]string, len(f.platforms))
-	for i, p := range f.platforms {
+	wanted := make([]string, len(platforms))
+	for i, p := range platforms {
 		wanted[i] = cmp.Or(p.OS, "any") + "/" + cmp.Or(p.Architecture, "any")
 	}
 	p := n.Description.Platform
@@ -140,7 +150,7 @@ func (f *fixedNeeds) explainPlatform(n *api.Node) string {
 // shortages names each resource of which node i has too little, with the numbers.
 func (x *explainer) shortages(i int32) []string {
 	var list []string
-	n, s, r := &x.group.needs, &x.slots[i], &x.rooms[i]
+	n, s, r := &x.group.needs.all, &x.slots[i], &x.rooms[i]
 	if n.cpu > 0 && n.cpu > r.cpuFree {
 		list = append(list, shortage(n.cpu, r.cpuFree, s.cpuTaken, cpus, ""))
 	}

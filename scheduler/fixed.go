@@ -15,7 +15,7 @@ func (f *fixedNeeds) check(n *api.Node) rule {
 	switch {
 	case n == nil:
 		return absent
-	case !available(n):
+	case !available(n) && !(f.follows && reachable(n)):
 		return ruleAvailable
 	case !engineAnswers(n):
 		return ruleEngine
@@ -31,8 +31,12 @@ func (f *fixedNeeds) check(n *api.Node) rule {
 
 // available reports whether new tasks may be placed on the node at all.
 func available(n *api.Node) bool {
-	return n.Status.State == api.NodeReady && !n.Status.SessionLost &&
-		(n.Spec.Availability == swarm.NodeAvailabilityActive || n.Spec.Availability == "")
+	return reachable(n) && (n.Spec.Availability == swarm.NodeAvailabilityActive || n.Spec.Availability == "")
+}
+
+// reachable reports whether the node is there.
+func reachable(n *api.Node) bool {
+	return n.Status.State == api.NodeReady && !n.Status.SessionLost
 }
 
 // engineAnswers reports whether the node's container engine can start anything.
@@ -40,14 +44,23 @@ func available(n *api.Node) bool {
 // and has not described itself yet names none either.
 func engineAnswers(n *api.Node) bool { return n.Description.Engine.EngineVersion != "" }
 
-func (f *fixedNeeds) platformOK(n *api.Node) bool {
-	if len(f.platforms) == 0 {
-		return true
-	}
+func (f *fixedNeeds) platformOK(n *api.Node) bool { return f.strange(n) == nil }
+
+// strange are the platforms, of the task or of one of its sidecars, none of which is
+// the node's; nil: it is one of those that are asked for.
+func (f *fixedNeeds) strange(n *api.Node) []swarm.Platform {
 	os, arch := n.Description.Platform.OS, n.Description.Platform.Architecture
-	return slices.ContainsFunc(f.platforms, func(p swarm.Platform) bool {
+	if len(f.platforms) > 0 && !slices.ContainsFunc(f.platforms, func(p swarm.Platform) bool {
 		return (p.OS == "" || p.OS == strings.ToLower(os)) && (p.Architecture == "" || p.Architecture == platformArch(arch))
-	})
+	}) {
+		return f.platforms
+	}
+	for i := range f.beside {
+		if list := f.beside[i].strange(n); list != nil {
+			return list
+		}
+	}
+	return nil
 }
 
 // platformArch brings the kernel's names of architectures (armv7l) and those
@@ -78,6 +91,13 @@ func (f *fixedNeeds) missingPlugins(n *api.Node) []string {
 	if f.logPlugin != "" {
 		if kindKnown, ok := findPlugin(e.Plugins, "Log", f.logPlugin); kindKnown && !ok {
 			missing = append(missing, "log driver "+f.logPlugin)
+		}
+	}
+	for i := range f.beside {
+		for _, name := range f.beside[i].missingPlugins(n) {
+			if !slices.Contains(missing, name) {
+				missing = append(missing, name)
+			}
 		}
 	}
 	return missing

@@ -28,17 +28,21 @@ type group struct {
 
 	stage stage
 	// queue are the tasks that may go anywhere, pinned those that have their
-	// node, moves those that take over from another. Entries that have left
-	// (entry.where) are dropped when it is read.
-	queue, pinned, moves []*entry
-	waiting              int       // entries in all three that do wait
-	since                time.Time // when the oldest of them was created
+	// node, singles those that are placed each for itself: they take over from
+	// another, or have volumes. Entries that have left (entry.where) are dropped
+	// when it is read.
+	queue, pinned, singles []*entry
+	waiting                int       // entries in all three that do wait
+	since                  time.Time // when the oldest of them was created
 	// refused is, while the group is blocked, why each node refuses it, and
-	// movesRefused why each refused the last of its moves.
-	refused, movesRefused []rule
-	tally                 tally
-	left                  []int // while it is starved: what its networks had left
-	homeless              bool  // while it is blocked: see Cluster.homeless
+	// singlesRefused why each refused the last of its singles, home where that one
+	// had to go, and changes what was known of volumes then.
+	refused, singlesRefused []rule
+	tally                   tally
+	home                    *home
+	changes                 uint64
+	left                    []int // while it is starved: what its networks had left
+	homeless                bool  // while it is blocked: see Cluster.homeless
 }
 
 // service is shared by the groups of one service, and by those that name it in
@@ -46,6 +50,7 @@ type group struct {
 type service struct {
 	id       api.ServiceID
 	strategy strategy        // usual: it does not say
+	unpinned bool            // its tasks may start where their volumes are not
 	counts   map[int32]int32 // tasks meant to run, by node
 	groups   int
 	named    int              // constraints on it
@@ -59,6 +64,7 @@ const (
 	idle    stage = iota // nothing waits
 	ready                // something waits and is to be planned
 	blocked              // something waits for a node to change
+	held                 // something waits for another service: see planner.hold
 )
 
 // entry is a task between the moment that it waits and the moment that its
@@ -83,6 +89,7 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 	s.groups++
 	asked := spec()
 	g := &group{key: key, needs: needsOf(asked), service: s}
+	c.accompany(g)
 	c.connect(g, asked)
 	c.relate(g)
 	c.groups[key] = g
@@ -93,7 +100,8 @@ func (c *Cluster) group(key groupKey, spec func() *api.ServiceSpec) *group {
 func (c *Cluster) service(id api.ServiceID) *service {
 	s := c.services[id]
 	if s == nil {
-		s = &service{id: id, strategy: ownStrategy(c.view.Service(id)), counts: map[int32]int32{}}
+		own := c.view.Service(id)
+		s = &service{id: id, strategy: ownStrategy(own), unpinned: unpinned(own), counts: map[int32]int32{}}
 		c.services[id] = s
 	}
 	return s
@@ -127,7 +135,7 @@ func (c *Cluster) setStage(g *group, to stage) {
 	delete(c.starved, g)
 	g.stage = to
 	if to == idle {
-		g.refused, g.movesRefused, g.tally = nil, nil, tally{}
+		g.refused, g.singlesRefused, g.tally, g.home = nil, nil, tally{}, nil
 		return
 	}
 	c.stages[to][g] = struct{}{}
@@ -139,8 +147,8 @@ func (c *Cluster) wait(e *entry) {
 	switch g := e.group; {
 	case e.task.NodeID != "":
 		g.pinned = append(g.pinned, e)
-	case e.task.Replaces != "":
-		g.moves = append(g.moves, e)
+	case e.task.Replaces != "" || len(g.needs.volumes) > 0:
+		g.singles = append(g.singles, e)
 	default:
 		g.queue = append(g.queue, e)
 	}
@@ -155,7 +163,7 @@ func (c *Cluster) wait(e *entry) {
 func (c *Cluster) leave(e *entry, to int32) {
 	e.where = to
 	if e.group.waiting--; e.group.waiting == 0 {
-		e.group.queue, e.group.pinned, e.group.moves = nil, nil, nil
+		e.group.queue, e.group.pinned, e.group.singles = nil, nil, nil
 		c.setStage(e.group, idle)
 	}
 }
@@ -179,7 +187,7 @@ func compareEntries(a, b *entry) int {
 // oldest is when the first of the group's waiting tasks was created.
 func (g *group) oldest() time.Time {
 	var at time.Time
-	for _, queue := range [][]*entry{g.queue, g.pinned, g.moves} {
+	for _, queue := range [][]*entry{g.queue, g.pinned, g.singles} {
 		for _, e := range queue {
 			if e.where == waits && (at.IsZero() || e.task.Meta.CreatedAt.Before(at)) {
 				at = e.task.Meta.CreatedAt

@@ -21,31 +21,35 @@ type move struct {
 	branches map[string]int32
 }
 
-// groupMoves places the tasks of the group that take over from others, each
-// for itself, or refuses them; starved says that some were for want of addresses.
-func (p *planner) groupMoves(cl *class, g *group) (starved bool) {
-	if len(g.moves) == 0 {
+// groupSingles places the tasks of the group that are placed each for itself, or
+// refuses them; starved says that some were for want of addresses.
+func (p *planner) groupSingles(cl *class, g *group) (starved bool) {
+	if len(g.singles) == 0 {
 		return false
 	}
-	g.moves = tidy(g.moves)
-	for _, e := range g.moves {
+	g.singles = tidy(g.singles)
+	for _, e := range g.singles {
 		if p.limit <= 0 {
 			break
 		}
 		p.enter(g)
-		p.move = p.moveOf(g, e.task)
+		if e.task.Replaces != "" {
+			p.move = p.moveOf(g, e.task)
+		}
+		p.home = p.homeOf(g, e.task)
 		left := p.placeRanked(cl, g, []*entry{e})
 		p.exit(g)
-		p.move = nil
+		g.home, g.changes = p.home, p.volumes.changes
+		p.move, p.home = nil, nil
 		if len(left) > 0 {
 			t := tallyOf(p.verdicts)
-			g.movesRefused = append(g.movesRefused[:0], p.verdicts...)
+			g.singlesRefused = append(g.singlesRefused[:0], p.verdicts...)
 			p.refuse(left, p.refusal(g, p.verdicts, &t), len(p.slots)-t[absent])
 			starved = starved || t[ruleAddresses] > 0
 		}
 	}
-	if g.moves != nil {
-		g.moves = tidy(g.moves)
+	if g.singles != nil {
+		g.singles = tidy(g.singles)
 	}
 	return starved
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/constraint"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // needs is what a task asks of a node, taken from its spec once a version.
@@ -18,6 +19,9 @@ type needs struct {
 	// fixedKey is equal for equal fixed needs, whichever service has them.
 	fixedKey string
 
+	// all is what it and its sidecars reserve together: see Cluster.accompany.
+	all pledge
+
 	cpu, memory int64 // nano CPUs and bytes; 0: asks for none
 	generic     []amount
 	ports       []hostPort
@@ -25,6 +29,8 @@ type needs struct {
 	spread      []preference
 	affinity    []affinity // see Cluster.relate
 	networks    []*supply  // that have addresses for it: see Cluster.connect
+	volumes     []volumeNeed
+	mounts      []string // the sources of all named volumes, with templates
 }
 
 // fixedNeeds are those that a node meets or not, whatever runs on it.
@@ -34,6 +40,8 @@ type fixedNeeds struct {
 	platforms     []swarm.Platform
 	volumePlugins []string
 	logPlugin     string
+	follows       bool         // it is a sidecar: it goes where its pod is, however available the node
+	beside        []fixedNeeds // those of its sidecars
 }
 
 // amount is some of a generic resource.
@@ -60,10 +68,13 @@ func needsOf(spec *api.ServiceSpec) needs {
 	n.readPlacement(spec.TaskTemplate.Placement)
 	n.readResources(spec.TaskTemplate.Resources)
 	n.readPlugins(&spec.TaskTemplate)
+	n.readVolumes(spec)
 	if spec.EndpointSpec != nil {
 		n.ports = hostPorts(spec.EndpointSpec.Ports)
 	}
+	n.fixed.follows = setting.PodOf(spec.Labels) != ""
 	n.fixedKey = n.fixed.key()
+	n.all.add(&n)
 	return n
 }
 
@@ -199,5 +210,11 @@ func (f *fixedNeeds) key() string {
 	b.WriteString(strings.Join(f.volumePlugins, "\x01"))
 	b.WriteByte(0)
 	b.WriteString(f.logPlugin)
+	if f.follows {
+		b.WriteByte(2)
+	}
+	for i := range f.beside {
+		b.WriteString("\x00" + f.beside[i].key())
+	}
 	return b.String()
 }

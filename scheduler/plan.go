@@ -80,15 +80,19 @@ type planner struct {
 	// the task at hand where it takes over from another.
 	usual, strategy strategy
 	move            *move
+	home            *home // where the task at hand may go for its volumes; nil: anywhere
 }
 
 // group plans what waits in one group.
 func (p *planner) group(g *group) {
 	p.setStage(g, idle)
+	if p.hold(g) {
+		return
+	}
 	cl := p.class(&g.needs)
 	p.strategy = p.strategyOf(g)
 	starved := p.groupPinned(cl, g)
-	starved = p.groupMoves(cl, g) || starved
+	starved = p.groupSingles(cl, g) || starved
 	if p.groupQueue(cl, g); g.waiting == 0 {
 		return
 	}
@@ -121,13 +125,16 @@ func (p *planner) groupPinned(cl *class, g *group) (starved bool) {
 			p.refuse([]*entry{e}, noSuitableNode("its node "+string(e.task.NodeID)+" is not in the cluster"), 1)
 			continue
 		}
+		p.lend(e.task)
 		if r := p.check(cl, g, i, g.service.counts[i]); r != fits {
+			p.settle(e.task)
 			p.refuse([]*entry{e}, p.pinnedRefusal(g, i, r), 1)
 			starved = starved || r == ruleAddresses
 			continue
 		}
 		p.occupy(i, g, true)
 		p.assign(g, e, i)
+		p.spare(g, e.task, i)
 	}
 	if g.pinned != nil {
 		g.pinned = tidy(g.pinned)
@@ -228,7 +235,12 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 	root := &branch{ranking: ranking{list: p.ranked[:0], slots: p.slots}}
 	spread := g.needs.spread
 	for i := range int32(len(p.slots)) {
-		r := p.check(cl, g, i, p.count[i])
+		r := ruleVolume
+		if p.slots[i].node == nil {
+			r = absent
+		} else if p.home.allows(i) {
+			r = p.check(cl, g, i, p.count[i])
+		}
 		if r == fits && p.move != nil && !p.move.helps(i) {
 			r = ruleBalance
 		}
@@ -256,7 +268,10 @@ func (p *planner) candidates(cl *class, g *group, placements int) *branch {
 func (p *planner) assign(g *group, e *entry, i int32) {
 	p.leave(e, i)
 	p.launch(g, i, 1)
+	p.mount(g, e.task, i)
 	p.limit--
+	p.noteTask(e.task)
+	p.repledge()
 	p.Assign = append(p.Assign, state.Assign{Task: e.task.ID, Node: p.slots[i].id, Generic: p.assignGeneric(i, g, e.task.ID)})
 }
 

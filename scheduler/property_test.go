@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -48,9 +49,9 @@ func (h *history) pick(label string, options ...string) string {
 }
 
 func (h *history) nodeLine(i int) string {
-	return fmt.Sprintf("node n%d cpu=%s mem=%s label.zone=%s role=%s availability=%s state=%s engine-version=%s gpu=%s load=%s", i,
+	return fmt.Sprintf("node n%d cpu=%s mem=%s label.zone=%s role=%s availability=%s state=%s session=%s engine-version=%s gpu=%s load=%s", i,
 		h.pick("cpu", "1", "2", "4"), h.pick("mem", "1GiB", "2GiB"), h.pick("zone", "a", "b"), h.pick("role", "manager", "worker"),
-		h.pick("availability", "active", "active", "active", "drain", "pause"), h.pick("state", "ready", "ready", "ready", "down"),
+		h.pick("availability", "active", "active", "active", "drain", "pause"), h.pick("state", "ready", "ready", "ready", "down"), h.pick("session", "there", "there", "there", "new"),
 		h.pick("engine", "20.10", "20.10", "20.10", "none"), h.pick("gpu", "1", "2"), h.pick("load", "0", "0", "30", "95"))
 }
 
@@ -61,6 +62,8 @@ func (h *history) serviceLine(i int) string {
 		"constraint=node.labels.zone==a", "constraint=node.role!=manager", "spread=node.labels.zone", "platform=linux/amd64",
 		"constraint=service.name" + h.pick("with", "==", "!=") + h.pick("named", "s0", "s1", "s2", "s9"),
 		"strategy=binpack", "strategy=capacity", "mode=dnsrr network=ov", "mode=dnsrr network=small",
+		"depends=" + h.pick("waits for", "s9", "s9:optional", h.earlier(i)+":started", h.earlier(i)+":healthy", h.earlier(i)+":completed:optional"),
+		"mount=" + h.pick("volume", "a", "b", "b:ro", "b:free", "c", "v-{{.Task.Slot}}", "n-{{.Node.Hostname}}"), "pin=false",
 	} {
 		if rapid.IntRange(0, 3).Draw(h.r, option) == 0 {
 			line += " " + option
@@ -69,8 +72,20 @@ func (h *history) serviceLine(i int) string {
 	return line
 }
 
+// earlier is a service that i may wait for without waiting for itself.
+func (h *history) earlier(i int) string {
+	if i == 0 {
+		return "s9"
+	}
+	return fmt.Sprintf("s%d", rapid.IntRange(0, i-1).Draw(h.r, "earlier"))
+}
+
 func (h *history) step() {
-	switch rapid.IntRange(0, 9).Draw(h.r, "step") {
+	switch rapid.IntRange(0, 12).Draw(h.r, "step") {
+	case 10:
+		h.do(h.sidecarLine())
+	case 11, 12:
+		h.accompany()
 	case 0:
 		h.do(h.nodeLine(rapid.IntRange(0, 5).Draw(h.r, "node")))
 	case 1:
@@ -85,8 +100,42 @@ func (h *history) step() {
 		}
 	case 7:
 		h.planAndLose()
+	case 8:
+		h.changeVolumes()
 	default:
 		h.plan(rapid.SampledFrom([]int{1, 2, 5, math.MaxInt}).Draw(h.r, "limit"))
+	}
+}
+
+// sidecarLine is a service of sidecars of one of the others, which may be none yet.
+func (h *history) sidecarLine() string {
+	line := "service " + h.pick("sidecar", "x0", "x1") + " image=" + h.pick("image", "0", "1")
+	if s := h.state.View().Service(api.ServiceID(strings.Fields(line)[1])); s != nil {
+		line += " pod=" + setting.PodOf(s.Spec.Labels)
+	} else {
+		line += " pod=" + h.pick("of", "s0", "s1")
+	}
+	for _, option := range []string{"cpu=0.4", "mem=200MiB", "gpu=1", "platform=linux/amd64"} {
+		if rapid.IntRange(0, 1).Draw(h.r, option) == 0 {
+			line += " " + option
+		}
+	}
+	return line
+}
+
+// accompany makes a sidecar of a task that is placed.
+func (h *history) accompany() {
+	s := h.state.View().Service(api.ServiceID(h.pick("sidecar", "x0", "x1")))
+	if s == nil {
+		return
+	}
+	of := h.state.View().ServiceByName(setting.PodOf(s.Spec.Labels))
+	if of == nil {
+		return
+	}
+	if with := h.anyTaskOf(of.ID); with != nil {
+		h.tasks++
+		h.do(fmt.Sprintf("tasks %s 1 id=t%03d pod=%s", s.ID, h.tasks, with.ID))
 	}
 }
 
@@ -97,8 +146,12 @@ func (h *history) create() {
 	}
 	for range rapid.IntRange(1, 4).Draw(h.r, "tasks") {
 		h.tasks++
-		line := fmt.Sprintf("tasks %s %d id=t%03d desired=%s", s.ID, h.tasks%7, h.tasks, h.pick("desired", "running", "ready"))
-		if n := h.anyNode(); n != nil && rapid.IntRange(0, 4).Draw(h.r, "pinned") == 0 {
+		n, slot := h.anyNode(), h.tasks%7
+		if n == nil && slot == 0 { // without a slot are the tasks of global services, which are made for their node
+			slot = 7
+		}
+		line := fmt.Sprintf("tasks %s %d id=t%03d desired=%s", s.ID, slot, h.tasks, h.pick("desired", "running", "ready"))
+		if n != nil && (slot == 0 || rapid.IntRange(0, 4).Draw(h.r, "pinned") == 0) {
 			line += " on=" + string(n.ID)
 		} else if old := h.anyTaskOf(s.ID); old != nil && rapid.IntRange(0, 3).Draw(h.r, "takes over") == 0 {
 			line += " replaces=" + string(old.ID)
@@ -144,6 +197,68 @@ func (h *history) changeTask() {
 			h.do(fmt.Sprintf("report %s %s", t.ID, h.pick("to", "running", "failed", "complete")))
 		}
 	}
+}
+
+// changeVolumes has a node say what it has, or people give up what they need no more.
+func (h *history) changeVolumes() {
+	n := h.anyNode()
+	if n == nil {
+		return
+	}
+	if rapid.IntRange(0, 3).Draw(h.r, "give up") == 0 {
+		h.do(fmt.Sprintf("giveup %s %s", n.ID, h.pick("given up", "a", "b", "v-1")))
+		return
+	}
+	has := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c:nfs", "v-1", "v-2:new", "n-n1"}), rapid.ID).Draw(h.r, "has")
+	h.do("volumes " + string(n.ID) + " " + strings.Join(has, " "))
+}
+
+// checkVolumes checks, by the state alone, that a task does not begin without
+// its data where there is some that no other slot of its service uses.
+func (h *history) checkVolumes(v *state.View, t *api.Task, n *api.Node, on map[api.NodeID][]*api.Task) {
+	h.r.Helper()
+	spec := &v.SpecOf(t).Spec
+	if s := v.Service(t.ServiceID); t.NodeID != "" || s == nil || s.Spec.Labels[setting.LabelVolumePin] == "false" {
+		return
+	}
+	for i := range spec.TaskTemplate.ContainerSpec.Mounts {
+		m := &spec.TaskTemplate.ContainerSpec.Mounts[i]
+		if !setting.PinsMount(m) {
+			continue
+		}
+		hasLocally, elsewhere, there, common := false, false, false, false // the last two are of what nodes share
+		for o := range v.Nodes() {
+			name := nameOn(m.Source, t, o)
+			known := o.Volume(name)
+			if o.ID == n.ID && known != nil && known.GivenUp {
+				h.r.Fatalf("task %s was placed on node %s, whose volume %s was given up", t.ID, n.ID, name)
+			}
+			users := slices.DeleteFunc(slices.Clone(on[o.ID]), func(u *api.Task) bool { return !uses(v, u, o, name) })
+			if known != nil && !known.GivenUp && len(known.Options) > 0 {
+				common = true
+				there = there || o.ID == n.ID
+				continue
+			}
+			has := known != nil && !known.GivenUp || known == nil && len(users) > 0
+			inUse := slices.ContainsFunc(users, func(u *api.Task) bool { return u.ServiceID == t.ServiceID && u.Slot != t.Slot && isActive(u) })
+			hasLocally = hasLocally || o.ID == n.ID && has
+			elsewhere = elsewhere || has && !inUse
+		}
+		if common && !there || !common && elsewhere && !hasLocally {
+			h.r.Fatalf("task %s was placed on node %s, which has no volume %s, and another node has", t.ID, n.ID, m.Source)
+		}
+	}
+}
+
+// nameOn is the name of a volume for a task on a node, as the few templates of
+// these tests have it.
+func nameOn(source string, t *api.Task, n *api.Node) string {
+	return strings.NewReplacer("{{.Task.Slot}}", fmt.Sprint(t.Slot), "{{.Node.Hostname}}", n.Hostname()).Replace(source)
+}
+
+// uses reports whether a task mounts the volume of a node.
+func uses(v *state.View, t *api.Task, n *api.Node, name string) bool {
+	return slices.ContainsFunc(needsOf(&v.SpecOf(t).Spec).volumes, func(need volumeNeed) bool { return nameOn(need.source, t, n) == name })
 }
 
 // plan plans and carries out; a second model that is made anew must decide the
@@ -196,25 +311,44 @@ func (h *history) checkDecision(v *state.View, d Decision) {
 	for _, a := range d.Assign {
 		t, n := v.Task(a.Task), v.Node(a.Node)
 		spec := &v.SpecOf(t).Spec
+		if why := state.Unmet(v, v.Service(t.ServiceID)); why != "" {
+			h.r.Fatalf("task %s was placed on node %s, but it %s", t.ID, n.ID, why)
+		}
 		if t.NodeID != "" && t.NodeID != n.ID {
 			h.r.Fatalf("task %s was placed on node %s and not on its own, %s", t.ID, n.ID, t.NodeID)
 		}
 		list, err := constraint.Parse(spec.TaskTemplate.Placement.Constraints)
-		if err != nil || !list.Match(n) || !available(n) || !engineAnswers(n) {
+		if err != nil || !list.Match(n) || !available(n) && t.PodOf == "" || !engineAnswers(n) {
 			h.r.Fatalf("task %s was placed on node %s against %v", t.ID, n.ID, list)
 		}
 		h.checkAffinity(v, t, n, list.Services(), on)
 		if old := v.Task(t.Replaces); old != nil && occupies(old) && isActive(old) && t.NodeID == "" {
 			h.checkMove(v, t, old, n, on)
 		}
+		h.checkVolumes(v, t, n, on)
 		on[n.ID] = append(on[n.ID], t)
 		if limit := int(spec.TaskTemplate.Placement.MaxReplicas); limit > 0 {
 			if has := countActive(on[n.ID], t.ServiceID); has > limit {
 				h.r.Fatalf("node %s gets its task %d of service %s, at most %d may be", n.ID, has, t.ServiceID, limit)
 			}
 		}
-		h.checkNode(v, n, on[n.ID], needsOf(spec))
+		h.checkNode(v, n, on[n.ID], t)
 	}
+}
+
+// lacking are the services of sidecars that a task on a node has, or is to get.
+func lacking(v *state.View, t *api.Task, on []*api.Task) (list []*api.Service) {
+	of := v.Service(t.ServiceID)
+	if of == nil || !isActive(t) {
+		return nil
+	}
+	for s := range v.Services() {
+		there := slices.ContainsFunc(on, func(o *api.Task) bool { return o.PodOf == t.ID && o.ServiceID == s.ID })
+		if setting.PodOf(s.Spec.Labels) == of.Name() && !there {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // checkMove checks that a task which takes over from another goes elsewhere
@@ -263,14 +397,26 @@ func countActive(tasks []*api.Task, service api.ServiceID) int {
 	return n
 }
 
-// checkNode checks that a node can hold its tasks, in what the last one asks for.
-func (h *history) checkNode(v *state.View, n *api.Node, tasks []*api.Task, last needs) {
+// checkNode checks that a node can hold its tasks and the sidecars that they lack, in
+// what the last one and its own ask for.
+func (h *history) checkNode(v *state.View, n *api.Node, tasks []*api.Task, placed *api.Task) {
 	h.r.Helper()
 	var cpu, memory, gpus int64
 	ports := map[hostPort]int{}
+	count := func(needs needs) {
+		cpu, memory, gpus = cpu+needs.cpu, memory+needs.memory, gpus+amountOf(needs.generic, "gpu")
+	}
+	last := needsOf(&v.SpecOf(placed).Spec).all
+	for _, s := range lacking(v, placed, tasks) {
+		needs := needsOf(&s.Spec)
+		last.add(&needs)
+	}
 	for _, t := range tasks {
 		needs := needsOf(&v.SpecOf(t).Spec)
-		cpu, memory, gpus = cpu+needs.cpu, memory+needs.memory, gpus+amountOf(needs.generic, "gpu")
+		count(needs)
+		for _, s := range lacking(v, t, tasks) {
+			count(needsOf(&s.Spec))
+		}
 		for _, p := range needs.ports {
 			if ports[p]++; ports[p] > 1 {
 				h.r.Fatalf("node %s: %d tasks have host port %s", n.ID, ports[p], p)
@@ -291,6 +437,13 @@ func (h *history) checkNobodyForgotten() {
 	for t := range v.WaitingTasks() {
 		if t.Status.Err == "" {
 			h.r.Fatalf("task %s waits and does not know why", t.ID)
+		}
+		why := state.Unmet(v, v.Service(t.ServiceID))
+		if strings.HasPrefix(t.Status.Err, "waits for ") && t.Status.Err != why {
+			h.r.Fatalf("task %s says that it %q, and it %q", t.ID, t.Status.Err, why)
+		}
+		if why != "" {
+			continue // or it found no node before it had to wait, and says that
 		}
 		for _, n := range Explain(v, t) {
 			if len(n.Reasons) == 0 {

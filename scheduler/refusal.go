@@ -30,9 +30,20 @@ const maxNamed = 5
 // refusal is the text for tasks of a group that each node refuses by one of the rules.
 func (c *Cluster) refusal(g *group, refused []rule, t *tally) string {
 	text, nodes := t.text(func(r rule, n int) string { return c.countOf(g, r, n) })
-	if nodes == 0 || nodes > maxNamed {
-		return text
+	elsewhere, then := t[ruleVolume], ": " // one word for all of them
+	if nodes -= elsewhere; nodes > 0 && nodes <= maxNamed {
+		text, then = text+c.byName(g, refused), "; "
 	}
+	if elsewhere > 0 {
+		if way := c.remedy(g.home); way != "" {
+			text += then + way
+		}
+	}
+	return text
+}
+
+// byName says of each node by name why it refuses the group.
+func (c *Cluster) byName(g *group, refused []rule) (text string) {
 	named := make([]int32, 0, maxNamed)
 	for i, r := range refused {
 		if r != absent && !g.everywhere(r) {
@@ -60,6 +71,8 @@ func (c *Cluster) pinnedRefusal(g *group, i int32, r rule) string {
 // countOf says what the rule means for the group on n nodes.
 func (c *Cluster) countOf(g *group, r rule, n int) string {
 	switch r {
+	case ruleVolume:
+		return c.countVolumes(g.home)
 	case ruleAffinity:
 		if a := g.needs.missing(); a != nil {
 			return a.remedy()
@@ -74,7 +87,7 @@ func (c *Cluster) countOf(g *group, r rule, n int) string {
 // everywhere reports whether what the rule refuses is not the node's fault:
 // there are no words on each.
 func (g *group) everywhere(r rule) bool {
-	return r == ruleAddresses || r == ruleBalance || r == ruleAffinity && g.needs.missing() != nil
+	return r == ruleAddresses || r == ruleBalance || r == ruleVolume || r == ruleAffinity && g.needs.missing() != nil
 }
 
 // refusalOf is why node i refuses the group.
@@ -129,16 +142,20 @@ func (n *needs) lastingShortage(node *api.Node) string {
 			wanted, all = append(wanted, unit(want)+of), append(all, strings.TrimSuffix(unit(has)+of, " of memory"))
 		}
 	}
-	look(n.cpu, has.NanoCPUs, cpus, "")
-	look(n.memory, has.MemoryBytes, bytes, " of memory")
+	look(n.all.cpu, has.NanoCPUs, cpus, "")
+	look(n.all.memory, has.MemoryBytes, bytes, " of memory")
 	kinds := amounts(has.GenericResources)
-	for _, a := range n.generic {
+	for _, a := range n.all.generic {
 		look(a.n, amountOf(kinds, a.kind), number, " "+a.kind)
 	}
-	if len(never) > 0 {
-		return strings.Join(never, "; ")
+	with := ""
+	if len(n.fixed.beside) > 0 {
+		with = "with its sidecars "
 	}
-	return fmt.Sprintf("needs %s, less of its %s is free", strings.Join(wanted, " and "), strings.Join(all, " and "))
+	if len(never) > 0 {
+		return with + strings.Join(never, "; ")
+	}
+	return fmt.Sprintf(with+"needs %s, less of its %s is free", strings.Join(wanted, " and "), strings.Join(all, " and "))
 }
 
 func joined[T any](list []T, text func(T) string, by string) string {

@@ -14,6 +14,7 @@ const (
 	ruleConstraints
 	rulePlatform
 	rulePlugin
+	ruleVolume // the data is elsewhere: see home
 	ruleAffinity
 	ruleResources
 	rulePorts
@@ -38,7 +39,7 @@ func tallyOf(refused []rule) tally {
 // ruleNames are the names of the rules in Reason.Rule.
 var ruleNames = [ruleCount]string{
 	ruleAvailable: "availability", ruleEngine: "engine", ruleConstraints: "constraints", rulePlatform: "platform", rulePlugin: "plugins",
-	ruleAffinity: "affinity", ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
+	ruleVolume: "volumes", ruleAffinity: "affinity", ruleResources: "resources", rulePorts: "ports", ruleReplicas: "replicas",
 	ruleBalance: "balance", ruleAddresses: "addresses",
 }
 

@@ -71,9 +71,10 @@ func (c *Cluster) putNode(n *api.Node) {
 	old := s.node
 	s.node = n
 	s.weight = weightOf(n.Load)
+	c.putVolumes(i, old, n)
 	if old != nil && samePlace(old, n) {
 		c.rerank(i)
-		if len(old.Gateways) < len(n.Gateways) && len(c.starved) > 0 {
+		if len(c.starved) > 0 && c.gainsGateway(i, old.Gateways) {
 			c.touch(i) // the last address of a network may do now
 		}
 		return
@@ -107,6 +108,10 @@ func (c *Cluster) removeNode(id api.NodeID) {
 	i, ok := c.index[id]
 	if !ok {
 		return
+	}
+	c.volumes.report(i, id, c.slots[i].node.Volumes, nil)
+	if c.volumes.takeMoves(c.slots[i].node.Volumes, nil) {
+		c.unholdVolumes()
 	}
 	c.slots[i].node = nil
 	c.rooms[i].age++
@@ -165,11 +170,13 @@ func (c *Cluster) occupyAs(t *api.Task, g *group) {
 	i := c.slotOf(t.NodeID)
 	c.occupy(i, g, isActive(t))
 	c.slots[i].adoptClaims(t)
+	c.mount(g, t, i)
 }
 
 // vacate gives back what occupy took, and what was set aside for the task.
 func (c *Cluster) vacate(i int32, g *group, id api.TaskID, active bool) {
 	c.slots[i].dropClaims(id)
+	c.unmount(id, i)
 	if active {
 		c.addActive(i, g, -1)
 	}
@@ -181,7 +188,16 @@ func (c *Cluster) vacate(i int32, g *group, id api.TaskID, active bool) {
 }
 
 func (c *Cluster) take(i int32, g *group, sign int64) {
-	n, s := &g.needs, &c.slots[i]
+	n := &g.needs
+	c.reserve(i, &pledge{cpu: n.cpu, memory: n.memory, generic: n.generic}, sign)
+	for _, p := range n.ports {
+		c.slots[i].takePort(p, int(sign))
+	}
+}
+
+// reserve takes an amount of what node i has, or gives it back.
+func (c *Cluster) reserve(i int32, n *pledge, sign int64) {
+	s := &c.slots[i]
 	if n.cpu != 0 || n.memory != 0 {
 		s.cpuTaken += sign * n.cpu
 		s.memoryTaken += sign * n.memory
@@ -194,9 +210,6 @@ func (c *Cluster) take(i int32, g *group, sign int64) {
 	}
 	for _, a := range n.generic {
 		s.genericTaken = add(s.genericTaken, a.kind, sign*a.n)
-	}
-	for _, p := range n.ports {
-		s.takePort(p, int(sign))
 	}
 }
 

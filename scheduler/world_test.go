@@ -19,15 +19,23 @@ import (
 // world is a real state that tests write to in short lines, and a planner's
 // model that follows it.
 //
-//	node h1 cpu=4 mem=8GiB label.zone=a engine.disk=ssd role=manager availability=drain state=down session=lost
+//	node h1 cpu=4 mem=8GiB label.zone=a engine.disk=ssd role=manager availability=drain state=down session=lost (or new)
 //	     addr=10.0.0.1 platform=linux/x86_64 gpu=2 has.ssd=3 has.gpu=a,b plugin=Volume/nfs engine-version=20.10 (or none)
 //	     load=40 memload=70 (percent in use)
 //	rmnode h1
 //	service web constraint=node.labels.zone==a cpu=0.5 mem=512MiB gpu=1 wants.ssd=2 port=8080/udp max=2
 //	     spread=node.labels.zone platform=linux/amd64 volume=nfs log=fluentd strategy=binpack
+//	     replicas=3 (or job=3) depends=db:healthy,cache
+//	     mount=db mount=db:ro mount=db:free mount=db-{{.Task.Slot}} pin=false global
 //	cluster strategy=capacity
+//	volumes h1 db,cache (nothing: none; name:nfs is one of type nfs, name:free one that pins nobody)
+//	giveup h1 db
+//	forget h1 db
+//	move db h1 h2
+//	moved db h1 h2 [why it failed]
 //	network ov 10.0.1.0/29 (ingress for the ingress network; rmnetwork ov); then service web network=ov publish=80
 //	attached c1 h1 ov; rmattached c1
+//	service log pod=web; then tasks log 1 pod=web.1
 //	tasks web 1-5 on=h1 state=running desired=shutdown id=web.other replaces=web.1
 //	report web.1 failed
 //	desire web.1 shutdown
@@ -94,6 +102,17 @@ func (w *world) parse(f []string) []state.Op {
 	case "node":
 		n := w.node(f[1], f[2:])
 		return []state.Op{{PutNode: n}, {ObserveNode: &state.ObserveNode{ID: n.ID, Load: n.Load}}} // load is the node's own to say
+	case "volumes":
+		list := w.volumes(f[2:])
+		return []state.Op{{ObserveNode: &state.ObserveNode{ID: api.NodeID(f[1]), Volumes: &list}}}
+	case "giveup":
+		return []state.Op{{ForgetVolume: &state.ForgetVolume{Node: api.NodeID(f[1]), Name: f[2], GiveUp: true}}}
+	case "move":
+		return []state.Op{{BeginMove: &state.BeginMove{ID: f[1], Name: f[1], From: api.NodeID(f[2]), To: api.NodeID(f[3])}}}
+	case "moved":
+		return []state.Op{{EndMove: &state.EndMove{ID: f[1], Name: f[1], From: api.NodeID(f[2]), To: api.NodeID(f[3]), Err: strings.Join(f[4:], " ")}}}
+	case "forget":
+		return []state.Op{{ForgetVolume: &state.ForgetVolume{Node: api.NodeID(f[1]), Name: f[2]}}}
 	case "rmnode":
 		return []state.Op{{DeleteNode: &state.DeleteNode{ID: api.NodeID(f[1])}}}
 	case "service":
@@ -135,6 +154,36 @@ func (w *world) parse(f []string) []state.Op {
 	}
 	w.t.Fatalf("what is %q?", f)
 	return nil
+}
+
+func (w *world) volumes(names []string) []api.Volume {
+	list := []api.Volume{}
+	for _, name := range names {
+		for name := range strings.SplitSeq(name, ",") {
+			name, kind, _ := strings.Cut(name, ":")
+			v := api.Volume{Name: name, Driver: "local", CreatedAt: "2030-01-01"}
+			switch kind {
+			case "nfs":
+				v.Options = map[string]string{"type": "nfs"}
+			case "free":
+				v.Labels = map[string]string{setting.LabelVolumePin: "false"}
+			case "new":
+				v.CreatedAt = "2031-01-01"
+			}
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// mount is NAME, NAME:ro, or NAME:free for one whose label lets tasks go.
+func (w *world) mount(v string) mount.Mount {
+	name, kind, _ := strings.Cut(v, ":")
+	m := mount.Mount{Type: mount.TypeVolume, Source: name, Target: "/data", ReadOnly: kind == "ro"}
+	if kind == "free" {
+		m.VolumeOptions = &mount.VolumeOptions{Labels: map[string]string{setting.LabelVolumePin: "false"}}
+	}
+	return m
 }
 
 func (w *world) taskState(name string) api.TaskState {
@@ -201,7 +250,7 @@ func (w *world) nodeOption(n *api.Node, k, v string) {
 	case "memload":
 		n.Load = &api.NodeLoad{Memory: uint8(w.number(v))}
 	case "session":
-		n.Status.SessionLost = v == "lost"
+		n.Status.SessionLost, n.Status.Unsettled = v == "lost", v == "new"
 	case "addr":
 		n.Status.Addr = v
 	case "platform":
@@ -238,8 +287,24 @@ func (w *world) serviceOption(s *api.ServiceSpec, k, v string) {
 		return
 	}
 	switch k {
+	case "pod":
+		s.Labels = map[string]string{setting.LabelPod: v}
+	case "mount":
+		t.ContainerSpec.Mounts = append(t.ContainerSpec.Mounts, w.mount(v))
+	case "pin":
+		s.Labels = map[string]string{setting.LabelVolumePin: v}
+	case "global":
+		s.Mode.Global = &swarm.GlobalService{}
 	case "strategy":
-		s.Labels = map[string]string{setting.LabelStrategy: v}
+		s.Labels = withLabel(s.Labels, setting.LabelStrategy, v)
+	case "depends":
+		s.Labels = withLabel(s.Labels, setting.LabelDependsOn, v)
+	case "replicas":
+		n := uint64(w.number(v))
+		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n}
+	case "job":
+		n := uint64(w.number(v))
+		s.Mode = swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{TotalCompletions: &n}}
 	case "image":
 		t.ContainerSpec.Image = v
 	case "constraint":
@@ -281,6 +346,14 @@ func (w *world) serviceOption(s *api.ServiceSpec, k, v string) {
 	}
 }
 
+func withLabel(labels map[string]string, name, value string) map[string]string {
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[name] = value
+	return labels
+}
+
 func (w *world) tasks(service, slots string, options []string) []*api.Task {
 	first, last, isRange := strings.Cut(slots, "-")
 	if !isRange {
@@ -293,7 +366,7 @@ func (w *world) tasks(service, slots string, options []string) []*api.Task {
 	var list []*api.Task
 	for slot := w.number(first); slot <= w.number(last); slot++ {
 		t := &api.Task{
-			ID: api.TaskID(fmt.Sprintf("%s.%d", service, slot)), ServiceID: s.ID, SpecVersion: s.SpecVersion, Slot: int(slot),
+			ID: api.TaskID(fmt.Sprintf("%s.%d", service, slot)), ServiceID: s.ID, SpecVersion: s.SpecVersion, Slot: int(slot), JobIteration: s.JobIteration(),
 			Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskPending},
 		}
 		for _, o := range options {
@@ -302,6 +375,9 @@ func (w *world) tasks(service, slots string, options []string) []*api.Task {
 				t.Replaces = api.TaskID(v)
 			case "id":
 				t.ID = api.TaskID(v)
+			case "pod": // of a task, whose node and slot it has
+				with := w.state.View().Task(api.TaskID(v))
+				t.PodOf, t.NodeID, t.Slot = with.ID, with.NodeID, with.Slot
 			case "on":
 				t.NodeID = api.NodeID(v)
 			case "state":

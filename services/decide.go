@@ -4,10 +4,12 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/global"
 	"github.com/swarmctl/swarmctl/services/history"
 	"github.com/swarmctl/swarmctl/services/jobs"
+	"github.com/swarmctl/swarmctl/services/pods"
 	"github.com/swarmctl/swarmctl/services/rebalance"
 	"github.com/swarmctl/swarmctl/services/replicated"
 	"github.com/swarmctl/swarmctl/services/restart"
@@ -24,13 +26,20 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 	if s == nil {
 		return history.Reap(v, id, slots)
 	}
+	beside := setting.PodOf(s.Spec.Labels) != ""
+	open := slots // those that the service may do something in
+	if beside {
+		open = pods.Open(v, slots)
+	}
 	if !s.IsJob() { // a job begins anew instead of being updated
-		if c := rollout.Fails(v, s, slots, seen, now); !c.Empty() {
+		if c := rollout.Fails(v, s, open, seen, now); !c.Empty() {
 			return c
 		}
 	}
 	var c slot.Changes
 	switch {
+	case beside:
+		c = pods.Reconcile(v, s, slots, seen, now)
 	case s.Spec.Mode.Replicated != nil:
 		c = replicated.Reconcile(v, s, slots, seen, now)
 	case s.Spec.Mode.Global != nil:
@@ -46,9 +55,9 @@ func decide(v *state.View, id api.ServiceID, seen slot.Seen, now time.Time) slot
 	// These touch different tasks: a task at desired state Ready is raised, a
 	// slot of an earlier spec is replaced, an ended task deleted.
 	// Of the step before, the time at which it wants to look again remains.
-	join(&c, restart.Due(v, s, slots, seen, now))
+	join(&c, restart.Due(v, s, open, seen, now))
 	if !s.IsJob() {
-		join(&c, rollout.Step(v, s, slots, seen, now))
+		join(&c, rollout.Step(v, s, open, seen, now))
 	}
 	if c.Empty() {
 		join(&c, rebalance.Step(v, s, slots, seen, now))

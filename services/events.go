@@ -17,21 +17,24 @@ func (l *Loop) reset(v *state.View) {
 	now := l.cfg.Now()
 	seen := l.seen
 	l.seen = slot.NewSeen()
+	clear(l.sidecars)
 	for t := range v.Tasks() {
 		keep(l.seen.Tasks, seen.Tasks, t.ID)
 		l.seen.Note(t, now)
 		l.dirty[t.ServiceID] = struct{}{}
+		l.noteSidecar(t)
 	}
 	for n := range v.Nodes() {
 		keep(l.seen.Nodes, seen.Nodes, n.ID)
 		l.seen.NoteNode(n, now)
 	}
-	clear(l.names)
-	clear(l.namedBy)
+	l.beside.clear()
+	l.depends.clear()
 	for s := range v.Services() {
 		l.relate(s.ID, s)
 		keep(l.seen.Updates, seen.Updates, s.ID)
 		keep(l.seen.Rebalanced, seen.Rebalanced, s.ID)
+		keep(l.seen.Held, seen.Held, s.ID)
 		l.seen.NoteService(s, now)
 		l.dirty[s.ID] = struct{}{}
 	}
@@ -79,6 +82,8 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 	default:
 		l.relate(p.After.ID, p.After)
 	}
+	l.wakeDependents(p.Before)
+	l.wakeDependents(p.After)
 	if p.After != nil {
 		l.seen.NoteService(p.After, l.cfg.Now())
 		l.dirty[p.After.ID] = struct{}{}
@@ -86,39 +91,11 @@ func (l *Loop) takeService(p state.Pair[api.Service]) {
 	}
 	delete(l.seen.Updates, p.Before.ID)
 	delete(l.seen.Rebalanced, p.Before.ID)
+	delete(l.seen.Held, p.Before.ID)
 	l.dirty[p.Before.ID] = struct{}{}
 }
 
-// relate notes which services a service names in its constraints; s is nil once
-// it is gone.
-func (l *Loop) relate(id api.ServiceID, s *api.Service) {
-	for _, name := range l.names[id] {
-		if delete(l.namedBy[name], id); len(l.namedBy[name]) == 0 {
-			delete(l.namedBy, name)
-		}
-	}
-	delete(l.names, id)
-	if s == nil {
-		return
-	}
-	rules, _ := slot.RulesOf(&s.Spec) // those that do not parse are nobody's business
-	for _, named := range rules.Services() {
-		if l.namedBy[named.Name] == nil {
-			l.namedBy[named.Name] = map[api.ServiceID]struct{}{}
-		}
-		l.namedBy[named.Name][id] = struct{}{}
-		l.names[id] = append(l.names[id], named.Name)
-	}
-}
-
-// wakeNamers wakes the services that name s in their constraints.
-func (l *Loop) wakeNamers(s *api.Service) {
-	for id := range l.namedBy[s.Name()] {
-		l.dirty[id] = struct{}{}
-	}
-}
-
-// placing is what a constraint on a service sees of one of its tasks.
+// placing is what a constraint on a service, and its sidecars, see of one of its tasks.
 type placing struct {
 	node                           api.NodeID
 	placed, wanted, ended, refused bool
@@ -131,18 +108,54 @@ func placingOf(t *api.Task) placing {
 	return placing{t.NodeID, t.Status.State >= api.TaskAssigned, t.Wanted(), t.Status.State.Terminal(), t.Status.State == api.TaskPending && t.Status.Err != ""}
 }
 
+// noteSidecar notes what must know when the task that a sidecar lives with ends:
+// by then the other's service, and with it the name, may be gone.
+func (l *Loop) noteSidecar(t *api.Task) {
+	if t.PodOf == "" {
+		return
+	}
+	if l.sidecars[t.PodOf] == nil {
+		l.sidecars[t.PodOf] = map[api.ServiceID]struct{}{}
+	}
+	l.sidecars[t.PodOf][t.ServiceID] = struct{}{}
+}
+
 // takePlacing wakes those to whom it matters where the tasks of others are.
 func (l *Loop) takePlacing(p state.Pair[api.Task]) {
-	if len(l.namedBy) == 0 || placingOf(p.Before) == placingOf(p.After) {
+	if p.Before == nil {
+		l.noteSidecar(p.After)
+	}
+	if len(l.beside.by)+len(l.sidecars) == 0 || placingOf(p.Before) == placingOf(p.After) {
 		return
 	}
 	t := p.After
 	if t == nil {
 		t = p.Before
 	}
+	for id := range l.sidecars[t.ID] {
+		l.dirty[id] = struct{}{}
+	}
+	if p.After == nil {
+		delete(l.sidecars, t.ID)
+	}
 	if s := l.view.Service(t.ServiceID); s != nil {
 		l.wakeNamers(s)
 	}
+}
+
+// takeStanding wakes those that wait for what another service's task comes to.
+func (l *Loop) takeStanding(p state.Pair[api.Task]) {
+	if len(l.depends.by) == 0 {
+		return
+	}
+	t := p.After
+	switch {
+	case t == nil:
+		t = p.Before
+	case p.Before != nil && p.Before.Status.State == t.Status.State && p.Before.Desired == t.Desired:
+		return
+	}
+	l.wakeDependents(l.view.Service(t.ServiceID))
 }
 
 // takeTask passes over the steps of a task that change nothing for its
@@ -152,6 +165,7 @@ func (l *Loop) takePlacing(p state.Pair[api.Task]) {
 // place for it.
 func (l *Loop) takeTask(p state.Pair[api.Task]) {
 	l.takePlacing(p)
+	l.takeStanding(p)
 	if p.After == nil {
 		delete(l.seen.Tasks, p.Before.ID)
 		return
@@ -202,6 +216,11 @@ func (l *Loop) takeNode(p state.Pair[api.Node]) {
 		n = p.Before
 		delete(l.seen.Nodes, n.ID)
 	}
+	if len(l.depends.by) > 0 && changed(p, func(n *api.Node) any { return []any{n.Status.State, n.Status.Unsettled} }) {
+		for t := range l.view.NodeTasks(n.ID) {
+			l.wakeDependents(l.view.Service(t.ServiceID))
+		}
+	}
 	place := changed(p, func(n *api.Node) any {
 		return []any{n.Status.State, n.Status.Addr, n.Status.DaemonGone, n.Spec, n.Description, n.ManagerAddr != ""}
 	})
@@ -220,6 +239,9 @@ func (l *Loop) takeNode(p state.Pair[api.Node]) {
 	}
 	for t := range l.view.NodeTasks(n.ID) {
 		l.dirty[t.ServiceID] = struct{}{}
+		if s := l.view.Service(t.ServiceID); s != nil && len(l.beside.by) > 0 {
+			l.wakeNamers(s) // its sidecars may have none there yet
+		}
 	}
 }
 

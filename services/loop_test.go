@@ -45,6 +45,9 @@ func (s *fakeStore) advance(t *api.Task) {
 		if n := s.View().Node(node); t.Replaces != "" || n.Spec.Availability == swarm.NodeAvailabilityDrain {
 			node = "n2"
 		}
+		if t.NodeID != "" {
+			node = t.NodeID
+		}
 		s.put(state.Op{AssignTasks: []state.Assign{{Task: t.ID, Node: node}}})
 		return
 	}

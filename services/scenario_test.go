@@ -137,6 +137,12 @@ func (w *world) do(words []string) []string {
 		return w.inspect(args[0])
 	case "ps":
 		return w.ps(args[0])
+	case "why": // what tasks say of why they do not run
+		var lines []string
+		for t := range w.View().ServiceTasks(api.ServiceID(args[0])) {
+			lines = append(lines, fmt.Sprintf("%s: %s: %s", t.ID, t.Status.State, t.Status.Err))
+		}
+		return lines
 	default:
 		return []string{"unknown command " + words[0]}
 	}

@@ -43,10 +43,11 @@ type Loop struct {
 	seen slot.Seen
 
 	dirty map[api.ServiceID]struct{}
-	// names are the services that each service names in its constraints, and
-	// namedBy the services that name one.
-	names   map[api.ServiceID][]string
-	namedBy map[string]map[api.ServiceID]struct{}
+	// beside are the services that others name in their constraints or as their pods, depends
+	// those that they wait for.
+	beside, depends relation
+	// sidecars are, by the task that they live with, the services of sidecars.
+	sidecars map[api.TaskID]map[api.ServiceID]struct{}
 	// held are the services with a proposal under way, or whose last one this
 	// manager's own state has not reached yet: the index it must reach.
 	held    map[api.ServiceID]uint64
@@ -74,8 +75,8 @@ func New(cfg Config) (*Loop, error) {
 	}
 	return &Loop{
 		cfg: cfg, seen: slot.NewSeen(),
-		dirty: map[api.ServiceID]struct{}{}, names: map[api.ServiceID][]string{}, namedBy: map[string]map[api.ServiceID]struct{}{},
-		held: map[api.ServiceID]uint64{}, wake: map[api.ServiceID]time.Time{},
+		dirty: map[api.ServiceID]struct{}{}, beside: newRelation(), depends: newRelation(),
+		sidecars: map[api.TaskID]map[api.ServiceID]struct{}{}, held: map[api.ServiceID]uint64{}, wake: map[api.ServiceID]time.Time{},
 		results: make(chan outcome, inFlight),
 	}, nil
 }
@@ -147,6 +148,7 @@ func (l *Loop) reconcile(ctx context.Context) {
 			continue
 		}
 		delete(l.dirty, id)
+		noteHeld(l.view, id, l.seen, now)
 		changes := decide(l.view, id, l.seen, now)
 		if changes.Wake.IsZero() {
 			delete(l.wake, id)

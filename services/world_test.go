@@ -68,6 +68,7 @@ func (w *world) step() (lines []string) {
 		ids[t.ServiceID] = true
 	}
 	for _, id := range sorted(ids) {
+		noteHeld(v, id, w.seen, w.now)
 		c := decide(v, id, w.seen, w.now)
 		ops := c.Ops(w.newID)
 		lines = append(lines, w.describe(&c)...)
@@ -126,13 +127,17 @@ func place(t *api.Task) string {
 	return fmt.Sprintf("%s.%s", t.ServiceID, t.NodeID)
 }
 
-// place is the scheduler: each task to the fitting node with the fewest live tasks.
+// place is the scheduler: each task that waits for no other service to the fitting
+// node with the fewest live tasks.
 func (w *world) place() {
 	for _, t := range slices.Collect(w.View().WaitingTasks()) {
+		if s := w.View().Service(t.ServiceID); s != nil && state.Unmet(w.View(), s) != "" {
+			continue
+		}
 		var best *api.Node
 		load := 0
 		for n := range w.View().Nodes() {
-			if w.leaves(t, n.ID) || n.Status.State != api.NodeReady || n.Spec.Availability != swarm.NodeAvailabilityActive || t.NodeID != "" && t.NodeID != n.ID {
+			if w.leaves(t, n.ID) || n.Status.State != api.NodeReady || n.Spec.Availability != swarm.NodeAvailabilityActive && t.PodOf == "" || t.NodeID != "" && t.NodeID != n.ID {
 				continue
 			}
 			here := 0
@@ -301,7 +306,7 @@ func (w *world) putService(id string, words []string) {
 		setServiceField(&s.Spec, k, v)
 	}
 	if old != nil {
-		s = state.Updated(w.View(), old, s.Spec)
+		s = state.Updated(w.View(), old, s.Spec, nil)
 	}
 	w.apply(state.Op{PutService: s})
 }

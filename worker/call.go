@@ -47,7 +47,7 @@ func (r *runner) create(t *task) {
 		r.post(func() { r.free++ })
 		return
 	}
-	req := &docker.Request{Cluster: r.cfg.ClusterID, Node: r.node, Task: t.assigned, Spec: t.spec}
+	req := &docker.Request{Cluster: r.cfg.ClusterID, Node: r.node, Task: t.assigned, Spec: t.spec, Image: r.wanted(t).image, Local: t.local, Pod: r.podContainer(t)}
 	have, files := r.contentsOf(t), len(t.refs) > 0
 	t.filed = t.filed || files
 	if t.networking != nil {
@@ -72,6 +72,7 @@ func (r *runner) create(t *task) {
 			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
 			return
 		}
+		r.volumes.mounted(&r.node, t)
 		t.made = id
 		t.observe(docker.Container{ID: id, Task: t.id, State: docker.Created})
 		r.succeeded(t)
@@ -95,17 +96,23 @@ func (r *runner) pull(t *task) {
 		r.look(t)
 		return
 	}
-	image, auth := t.spec.TaskTemplate.ContainerSpec.Image, t.auth
+	id, image := t.id, r.wanted(t)
 	t.pulls++
 	r.outbox.wakeUp() // that it prepares may take a while now
-	r.wait(t, func(ctx context.Context) error {
-		return r.cfg.Engine.EnsureImage(ctx, image, auth)
+	var ref string
+	r.wait(t, func(ctx context.Context) (err error) {
+		ref, err = r.fetch(ctx, id, image, func(text string) { r.post(func() { r.progress(id, text) }) })
+		return err
 	}, func(err error) {
 		if err != nil {
 			t.pulls = 0
+			if errors.Is(err, api.ErrUnavailable) { // it is tried again, and people may wonder
+				r.progress(id, "preparing: "+err.Error())
+			}
 			r.failed(t, err, report(api.TaskRejected, "rejected", err.Error()))
 			return
 		}
+		t.local = ref
 		r.look(t)
 	})
 }
@@ -145,6 +152,8 @@ func (r *runner) start(t *task) {
 		case errors.Is(err, docker.ErrNoContainer):
 			t.container = nil
 			r.report(t, report(api.TaskFailed, "failed", "task: container is gone: it was removed before it started"))
+			r.succeeded(t)
+		case err != nil && r.podOf(t) == podOver: // no failure of the sidecar
 			r.succeeded(t)
 		case err != nil:
 			t.made = "" // what it was made with may be gone: a network, for one

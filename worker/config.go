@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -23,8 +24,11 @@ type Engine interface {
 	Describe(ctx context.Context) (api.NodeDescription, error)
 	Watch(ctx context.Context, cluster string, ready func(), handle func(docker.Event)) error
 	List(ctx context.Context, cluster string) ([]docker.Container, error)
+	Volumes(ctx context.Context) ([]api.Volume, error)
 	Strangers(ctx context.Context, cluster string) ([]string, error)
-	EnsureImage(ctx context.Context, name string, auth api.RegistryAuth) error
+	FindImage(ctx context.Context, name string, want *api.Image) (ref string, err error)
+	PullImage(ctx context.Context, name string, auth api.RegistryAuth) error
+	LoadImage(ctx context.Context, name string, announced *api.Image, archive io.Reader, alive func()) (ref string, err error)
 	Create(ctx context.Context, r *docker.Request) (id string, err error)
 	Start(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (docker.Container, error)
@@ -82,7 +86,11 @@ type Config struct {
 	// removes a container, so that an engine that hangs fails the task and not
 	// the node. Short fails tasks on a starved machine. 0 means 2 min.
 	CallTimeout time.Duration
-	Log         *slog.Logger
+	// ImageStall is how long an image that comes from another node may make no
+	// progress before it is given up, and asked for again. Longer bears with an
+	// engine that unpacks a large layer on a slow disk. 0 means 2 min.
+	ImageStall time.Duration
+	Log        *slog.Logger
 }
 
 // DefaultStarts is one start for every core and one more to fill the gaps in
@@ -100,6 +108,7 @@ func (c *Config) validate() error {
 	}
 	c.Starts = cmp.Or(c.Starts, DefaultStarts())
 	c.CallTimeout = cmp.Or(c.CallTimeout, 2*time.Minute)
+	c.ImageStall = cmp.Or(c.ImageStall, 2*time.Minute)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.Routes == nil {
 		c.Routes = func() []netip.Prefix { return nil }

@@ -48,6 +48,8 @@ type connector struct {
 	desc   *description
 	load   *load
 
+	volumes *volumes
+
 	born     time.Time      // what the stamps of heartbeats count from
 	failures map[string]int // by address, in a row
 	refusals int            // in a row: not a member
@@ -64,6 +66,7 @@ func newConnector(cfg *Config, out *outbox, run *runner) *connector {
 	return &connector{
 		cfg: cfg, log: cfg.Log, outbox: out, runner: run, desc: newDescription(cfg.TLS), load: newLoad(os.DirFS("/proc")),
 		born:     time.Now(),
+		volumes:  run.volumes,
 		failures: map[string]int{}, leaving: make(chan struct{}), left: make(chan struct{}),
 		cluster: make(chan *wire.ClusterInfo, 1),
 	}

@@ -36,6 +36,17 @@ const (
 	byForce               // it was told to, or the engine was away itself
 )
 
+// pod is how far the container is whose network namespace a sidecar shares.
+type pod uint8
+
+const (
+	noPod      pod = iota // it is no sidecar
+	podAwaited            // the container is not made yet
+	podMade               // and not started
+	podRuns
+	podOver // it has ended, or will never start
+)
+
 // view is all that the decision about one task is made of.
 type view struct {
 	assigned bool // the task is in the node's set
@@ -62,6 +73,9 @@ type view struct {
 	made     bool
 	attached bool
 	held     bool
+
+	// pod is how far the container is that a sidecar lives with.
+	pod pod
 
 	// selfStop is for how long its container may be cut off from the managers, 0:
 	// for ever; cutOff says that it has been for so long, and selfStopped that it
@@ -146,6 +160,8 @@ func creation(v *view) decision {
 		return decision{status: report(api.TaskRejected, "rejected", v.gone+" has been removed from the cluster: update the service to use another one")}
 	case v.waits != "":
 		return decision{status: report(api.TaskPreparing, "preparing", "waiting for "+v.waits+": no manager has sent it yet")}
+	case v.pod == podAwaited || v.pod == podOver:
+		return decision{status: report(api.TaskPreparing, "preparing", podNote(v))}
 	case v.networks && !v.prepared:
 		return decision{act: prepare}
 	}
@@ -163,6 +179,8 @@ func beforeStart(v *view) decision {
 		return creation(v)
 	case v.desired < api.TaskRunning:
 		return decision{status: report(api.TaskReady, "prepared", "")}
+	case v.pod != noPod && v.pod != podRuns:
+		return decision{status: report(api.TaskReady, "prepared", podNote(v))}
 	case v.cutOff:
 		return decision{} // it would be stopped again at once
 	}
@@ -211,6 +229,15 @@ func afterEnd(v *view) decision {
 		return decision{status: report(api.TaskFailed, "failed", "task: stopped with its engine or by hand (exit 0)")}
 	}
 	return decision{status: report(api.TaskComplete, "finished", "")}
+}
+
+// podNote says what a sidecar waits for. That its pod is over the managers know, or
+// will, and stop it.
+func podNote(v *view) string {
+	if v.pod == podOver {
+		return "the container that it is a sidecar of has ended"
+	}
+	return "waiting for the container that it is a sidecar of"
 }
 
 // exitError is Docker's sentence, with the cause where the engine knows one.

@@ -25,6 +25,8 @@ type outbox struct {
 	waiting map[api.TaskID]*api.TaskStatus
 	flying  map[api.TaskID]*api.TaskStatus
 	seq     uint64
+	// settled is to be said once, with the last of what waits.
+	settled bool
 	// lingering is set while a timer runs that wakes the sender.
 	lingering bool
 }
@@ -55,12 +57,7 @@ func (o *outbox) wakeUp() {
 	o.signal()
 }
 
-func (o *outbox) signal() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
+func (o *outbox) signal() { signal(o.wake) }
 
 // forget drops what is waiting for a task that has left the store.
 func (o *outbox) forget(id api.TaskID) {
@@ -73,7 +70,7 @@ func (o *outbox) forget(id api.TaskID) {
 func (o *outbox) next() *wire.StatusBatch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.flying != nil || len(o.waiting) == 0 {
+	if o.flying != nil || len(o.waiting) == 0 && !o.settled {
 		return nil
 	}
 	o.seq++
@@ -87,7 +84,18 @@ func (o *outbox) next() *wire.StatusBatch {
 		delete(o.waiting, id)
 		batch.Statuses = append(batch.Statuses, wire.EncodeTaskStatus(id, s))
 	}
+	if len(o.waiting) == 0 {
+		batch.Settled, o.settled = o.settled, false
+	}
 	return batch
+}
+
+// settle has the manager told that what waits is all that it does not know.
+func (o *outbox) settle() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settled = true
+	o.signal()
 }
 
 // acked ends the batch that is under way, if it is that one.
@@ -110,6 +118,6 @@ func (o *outbox) reset() {
 			o.waiting[id] = s
 		}
 	}
-	o.flying = nil
+	o.flying, o.settled = nil, false // its full set of tasks is yet to come
 	o.signal()
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,4 +61,24 @@ func TestOutbox(t *testing.T) {
 			}
 		}
 	})
+}
+
+// That the tasks are settled is said with the last of what waits, and not of the
+// session before.
+func TestOutboxSettles(t *testing.T) {
+	o := newOutbox()
+	o.settle()
+	for i := range maxBatch + 1 {
+		o.put(api.TaskID(strconv.Itoa(i)), &api.TaskStatus{State: api.TaskFailed}, false)
+	}
+	first := o.next()
+	o.acked(first.Seq)
+	if last := o.next(); first.Settled || !last.Settled || len(last.Statuses) != 1 {
+		t.Errorf("settled with the first batch: %t, with the last: %t", first.Settled, last.Settled)
+	}
+	o.settle()
+	o.reset()
+	if again := o.next(); again.Settled {
+		t.Error("settled before the new session's set of tasks")
+	}
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // enqueue has a task wait for a slot. What is nearest to running goes first:
@@ -52,20 +53,57 @@ func (r *runner) serve(t *task) bool {
 	return true
 }
 
-// call runs f beside the runner, and then done on it. slot says that it holds one.
+const (
+	// slotPatience is how long a call may hold its slot. One that takes longer
+	// waits for something else than the cores: a driver of volumes, or a server
+	// of files, that does not answer. Shorter starts more at once on a machine
+	// that is merely slow.
+	slotPatience = 10 * time.Second
+	// maxLent is how many calls may go on without a slot: where all of an engine
+	// hangs, no more are sent after them.
+	maxLent = 32
+)
+
+// call runs f beside the runner, and then done on it. slot says that it holds
+// one, though not for ever: one bad volume must not keep all other tasks waiting.
 func (r *runner) call(t *task, slot bool, f func(context.Context) error, done func(error)) {
 	t.busy = true
-	ctx := r.ctx
+	ctx, giveBack := r.ctx, func() {}
+	if slot {
+		giveBack = r.holdSlot(t)
+	}
 	r.calls.Go(func() {
 		err := f(ctx)
 		r.post(func() {
 			t.busy = false
-			if slot {
-				r.free++
-			}
+			giveBack()
 			done(err)
 		})
 	})
+}
+
+// holdSlot returns what gives the slot back, unless that was done for patience's end.
+func (r *runner) holdSlot(t *task) (giveBack func()) {
+	lent, over := false, false
+	timer := time.AfterFunc(slotPatience, func() {
+		r.post(func() {
+			if over || r.lent >= maxLent {
+				return
+			}
+			lent = true
+			r.lent++
+			r.free++
+			r.log.Warn("a call to the container engine takes long; others do not wait for it", "task", t.id, "after", slotPatience)
+		})
+	})
+	return func() {
+		timer.Stop()
+		if over = true; lent {
+			r.lent--
+		} else {
+			r.free++
+		}
+	}
 }
 
 // theEngine and theNetwork are who may let a call wait.

@@ -19,6 +19,9 @@ type runner struct {
 	log    *slog.Logger
 	outbox *outbox
 
+	link      link // to the managers
+	transfers transfers
+
 	mu   sync.Mutex
 	mail []func()
 	wake chan struct{} // has room for one
@@ -35,7 +38,10 @@ type runner struct {
 	node     docker.Node
 	told     bool // a manager has said, once at least, what the node's tasks are
 	up       bool // the engine answers and tasks holds what it has
+	settles  bool // the session's manager is to be told when the tasks are settled
 	early    []docker.Event
+
+	volumes *volumes
 
 	lease    lease
 	lapsed   bool        // some container has been cut off for its time
@@ -44,8 +50,13 @@ type runner struct {
 	held    map[*task]struct{} // must stop, and are not out of the balancers yet
 	cleared uint64             // up to which index every node has applied the networks' state
 
+	// sidecars are, by the task that they live with, those that are to be looked at
+	// with it.
+	sidecars map[api.TaskID]map[*task]struct{}
+
 	queues [3][]*task // see enqueue
 	free   int        // slots
+	lent   int        // calls that go on without theirs
 }
 
 type specKey struct {
@@ -57,7 +68,8 @@ func newRunner(cfg *Config, out *outbox) *runner {
 	r := &runner{
 		cfg: cfg, log: cfg.Log, outbox: out, wake: make(chan struct{}, 1),
 		tasks: map[api.TaskID]*task{}, specs: map[specKey]*api.SpecVersion{}, held: map[*task]struct{}{}, contents: map[string]*api.Content{},
-		node: docker.Node{ID: cfg.NodeID}, free: cfg.Starts,
+		sidecars: map[api.TaskID]map[*task]struct{}{},
+		node:     docker.Node{ID: cfg.NodeID}, free: cfg.Starts, volumes: newVolumes(), transfers: transfers{running: map[string]*transfer{}},
 	}
 	r.guarding = time.AfterFunc(time.Hour, func() { r.post(r.guard) })
 	r.guarding.Stop()
@@ -93,6 +105,7 @@ func (r *runner) run(ctx context.Context) error {
 			for _, f := range mail {
 				f()
 			}
+			r.settle()
 			r.pump()
 		}
 	}
@@ -132,7 +145,34 @@ func (r *runner) assign(u *update) {
 	r.forget(u)
 	if u.full {
 		r.sweep()
+		r.settles = true
 	}
+}
+
+// settle says once a session that the managers know of every task what became of
+// it: after a power failure they hold for running what is not, and what waits for
+// it to be healthy must not go by that.
+func (r *runner) settle() {
+	if !r.settles || !r.up {
+		return
+	}
+	for _, t := range r.tasks {
+		if t.doubtful() {
+			return
+		}
+	}
+	r.settles = false
+	r.outbox.settle()
+}
+
+// doubtful reports whether the managers hold a task for running that is not, and
+// have not been told what has become of it.
+func (t *task) doubtful() bool {
+	if t.assigned == nil || t.status.State.Terminal() {
+		return false
+	}
+	said := t.assigned.Status.State == api.TaskStarting || t.assigned.Status.State == api.TaskRunning
+	return said && (t.container == nil || t.container.State != docker.Running)
 }
 
 // full takes everything away from the node that is not in the set.
@@ -155,8 +195,9 @@ func (r *runner) assignOne(a *api.Task, index uint64) {
 		a.Desired = t.assigned.Desired
 	}
 	t.assigned = a
+	r.noteSidecar(t)
 	if spec := r.specs[specKey{a.ServiceID, a.SpecVersion}]; spec != nil {
-		t.spec, t.auth = &spec.Spec, spec.RegistryAuth
+		t.spec, t.auth, t.image = &spec.Spec, spec.RegistryAuth, spec.Image
 		t.refs = api.ContentRefs(spec.Spec.TaskTemplate.ContainerSpec)
 		t.limit = setting.SelfStopOf(spec.Spec.Labels)
 	}
@@ -273,6 +314,7 @@ func (r *runner) apply(ev *docker.Event) *task {
 
 // look decides about one task, and acts.
 func (r *runner) look(t *task) {
+	defer r.lookBeside(t)
 	defer r.tidy(t)
 	defer r.detach(t)
 	if !r.up || t.busy || t.queued || r.tasks[t.id] != t || r.ctx.Err() != nil {
@@ -293,6 +335,7 @@ func (r *runner) look(t *task) {
 		r.ask(t)
 	case forget:
 		delete(r.tasks, t.id)
+		r.dropSidecar(t)
 	}
 }
 
@@ -302,6 +345,7 @@ func (r *runner) decide(t *task) decision {
 	v.alone, v.selfStop, v.selfStopped = !r.told, t.selfStop(), t.selfStopped
 	v.cutOff = r.lease.over(v.selfStop, time.Now())
 	v.waits, v.gone = r.lacks(t)
+	v.pod = r.podOf(t)
 	d := decide(v)
 	if d.act == stop && v.cutOff && !t.selfStopped {
 		t.selfStopped = true
@@ -321,6 +365,17 @@ func (r *runner) report(t *task, s *api.TaskStatus) {
 	if s.State.Terminal() && s.Err != "" {
 		r.log.Info("task ended", "task", t.id, "state", s.State, "err", s.Err)
 	}
+}
+
+// progress has a task that prepares say how it comes on.
+func (r *runner) progress(id api.TaskID, text string) {
+	t := r.tasks[id]
+	if t == nil || t.assigned == nil || t.status.State != api.TaskPreparing || t.status.Message == text {
+		return
+	}
+	t.status.Message = text
+	s := t.status
+	r.outbox.put(id, &s, true)
 }
 
 func (t *task) desired() api.TaskState {

@@ -46,6 +46,7 @@ type session struct {
 func (s *session) run(ctx context.Context) error {
 	sctx, cancel := context.WithCancelCause(ctx)
 	defer s.tunnels.Wait()
+	defer s.runner.link.set(nil, nil)
 	defer cancel(nil)
 	s.ctx = sctx
 	// The dog watches from its own goroutine: a Send to a manager that does
@@ -64,7 +65,7 @@ func (s *session) talk() (err error) {
 		return err
 	}
 	sent := time.Now()
-	hello := &wire.Hello{DescriptionJson: s.desc.json(), Version: s.cfg.Version, AdvertiseAddr: s.cfg.Advertise, Routes: wire.Texts(s.cfg.Routes()), PortProblems: s.problems()}
+	hello := &wire.Hello{DescriptionJson: s.desc.json(), Version: s.cfg.Version, AdvertiseAddr: s.cfg.Advertise, Routes: wire.Texts(s.cfg.Routes()), PortProblems: s.problems(), Volumes: s.volumes.all(), Settles: true}
 	if err := s.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: hello}}); err != nil && err != io.EOF {
 		return err
 	}
@@ -104,6 +105,7 @@ func (s *session) welcome(w *wire.Welcome) {
 	s.heard(w.GetCluster())
 	s.outbox.reset()
 	s.load.untold()
+	s.runner.link.set(s.peer, s.client)
 }
 
 // patience is for how long the manager may say nothing.
@@ -163,11 +165,18 @@ func (s *session) loop(incoming <-chan received) error {
 		case <-s.beat.C:
 			err = s.heartbeat()
 		case <-s.outbox.wake:
+			// What a task leaves behind is told before that it has ended: whoever follows
+			// it goes to its volumes.
+			if err = s.tellVolumes(); err != nil {
+				break
+			}
 			if batch := s.outbox.next(); batch != nil {
 				err = s.send(&wire.FromNode{Message: &wire.FromNode_Status{Status: batch}})
 			}
 		case <-s.desc.wake:
 			err = s.send(&wire.FromNode{Message: &wire.FromNode_DescriptionJson{DescriptionJson: s.desc.json()}})
+		case <-s.volumes.wake:
+			err = s.tellVolumes()
 		case <-s.fabric.changed:
 			err = s.tellApplied()
 		case <-s.fabric.ill:

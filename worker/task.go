@@ -15,12 +15,16 @@ type task struct {
 	assigned  *api.Task
 	spec      *api.ServiceSpec
 	auth      api.RegistryAuth // for the spec's image
+	image     *api.Image       // which one that is, where the cluster knows
+	local     string           // what the engine has it as, once it was fetched
 	status    api.TaskStatus
 	container *docker.Container
 	exit      cause
 
 	refs  []api.ContentRef // of its spec: its secrets and configs
 	filed bool             // they lie in files, or may
+
+	podOf api.TaskID // the task that it is a sidecar of
 
 	joined      bool               // the networks were told of it
 	networking  *docker.Networking // what the next create puts the container on

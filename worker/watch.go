@@ -74,7 +74,12 @@ func (w *Worker) followEngine(ctx context.Context, up *bool) error {
 }
 
 func (w *Worker) event(ctx context.Context, ev docker.Event) {
-	if ev.Type != docker.EventEngine {
+	switch ev.Type {
+	case docker.EventEngine:
+	case docker.EventVolumeMade, docker.EventVolumeGone:
+		w.session.volumes.happened(ev)
+		return
+	default:
 		w.runner.post(func() { w.runner.happened(ev) })
 		return
 	}
@@ -95,6 +100,7 @@ func (w *Worker) takeStock(ctx context.Context) error {
 	node := docker.Node{ID: w.cfg.NodeID, Hostname: desc.Hostname, OS: desc.Platform.OS, Architecture: desc.Platform.Architecture}
 	w.runner.post(func() { w.runner.engineUp(node, list) })
 	w.session.desc.set(desc)
+	signal(w.session.volumes.stale)
 	w.cfg.Log.Info("the container engine answers", "version", desc.Engine.EngineVersion, "containers", len(list))
 	return nil
 }

@@ -37,6 +37,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop := errors.New("the node has left")
 	group.Go(func() error { return w.runner.run(ctx) })
 	group.Go(func() error { return w.watchEngine(ctx) })
+	group.Go(func() error { return w.session.volumes.follow(ctx, &w.cfg) })
 	group.Go(func() error {
 		if err := w.session.run(ctx); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,39 @@ func TestTaskRunsAndItsStatesCostOneReport(t *testing.T) {
 		}
 		if w.store.batches != 1 {
 			w.Errorf("%d batches for one start, want 1", w.store.batches)
+		}
+	})
+}
+
+// A node says once a session that its tasks are settled: when the managers know of
+// all of them what became of those that ran before the power went, and not while
+// the engine is yet to be asked.
+func TestNodeSaysWhenItsTasksAreSettled(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.start()
+		w.run("t1")
+		w.run("t2")
+		w.settle()
+		w.store.settled = nil
+		w.kill()
+		w.engine.Down(false)
+		w.start()
+		w.settle()
+		if len(w.store.settled) != 0 {
+			w.Errorf("settled without an engine: %q", w.store.settled)
+		}
+		w.engine.Up()
+		w.settle()
+		if !slices.Equal(w.store.settled, []string{""}) {
+			w.Errorf("settled while these were said to run: %q, want once and none", w.store.settled)
+		}
+		w.run("t3")
+		w.settle()
+		w.kill()
+		w.start()
+		w.settle()
+		if !slices.Equal(w.store.settled, []string{"", "t3"}) {
+			w.Errorf("settled while these were said to run: %q, want t3 the second time", w.store.settled)
 		}
 	})
 }
@@ -167,7 +201,7 @@ func TestTaskThatCannotBe(t *testing.T) {
 		},
 			api.TaskRejected, "Minimum memory limit allowed is 6MB"},
 		{"no image", func(w *world, _ *api.ServiceSpec) { w.engine.MissingImage("app:1", errors.New("image: nowhere")) },
-			api.TaskRejected, "image: nowhere"},
+			api.TaskRejected, `image "app:1": not on this node; registry docker.io: image: nowhere; managers: none of h1 has it`},
 		{"does not start", func(w *world, _ *api.ServiceSpec) { w.engine.Fail("start", errors.New("port is already allocated")) },
 			api.TaskFailed, "starting container failed: port is already allocated"},
 	} {

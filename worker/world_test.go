@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -41,14 +42,19 @@ const (
 // store is what the managers agree on: tasks, with the statuses that were
 // acknowledged. It holds the law that states only grow.
 type store struct {
-	mu    sync.Mutex
-	tasks map[api.TaskID]*api.Task
-	specs map[uint64]*api.ServiceSpec
-	auths map[uint64]api.RegistryAuth
+	mu     sync.Mutex
+	tasks  map[api.TaskID]*api.Task
+	specs  map[uint64]*api.ServiceSpec
+	auths  map[uint64]api.RegistryAuth
+	images map[uint64]*api.Image
+	said   map[api.TaskID]string // the last message of each task
 	// contents are secrets and configs; one that is not there is gone.
 	contents map[string]*api.Content
 	index    uint64
 	batches  int
+	// settled is, for each time that the node has said so, which tasks ran by then
+	// as far as the managers know.
+	settled []string
 }
 
 // manager is one that serves sessions from the store.
@@ -72,8 +78,39 @@ type manager struct {
 	said     []string // the descriptions that came after the first
 	applied  []uint64 // what nodes said of the networks
 	problems []string // and of published ports
+	volumes  []string // and of volumes, with the ends of tasks
 	tunnels  map[string]chan net.Conn
 	old      bool // it knows of no secrets and configs
+	// images sends the images that are asked for; nil refuses.
+	images func(task string, send func(*wire.ImagePart) error, ctx context.Context) error
+	asked  []string // for images, by task
+	auth   string   // what the cluster has for every registry
+}
+
+// Image implements wire.DispatcherServer.
+func (m *manager) Image(req *wire.ImageRequest, stream wire.Dispatcher_ImageServer) error {
+	m.mu.Lock()
+	m.asked = append(m.asked, req.GetTaskId())
+	f := m.images
+	m.mu.Unlock()
+	if f == nil {
+		return wire.ToStatus(api.Errorf(api.CodeNotFound, "none of h1 has it"))
+	}
+	return wire.ToStatus(f(req.GetTaskId(), stream.Send, stream.Context()))
+}
+
+// Credentials implements wire.DispatcherServer.
+func (m *manager) Credentials(context.Context, *wire.CredentialsRequest) (*wire.CredentialsReply, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &wire.CredentialsReply{RegistryAuth: m.auth}, nil
+}
+
+// askedFor are the tasks in whose name images were asked for.
+func (m *manager) askedFor() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.asked)
 }
 
 type testSession struct {
@@ -92,6 +129,7 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 	m.mu.Lock()
 	m.hellos++
 	refuse := m.refuse
+	m.volumes = append(m.volumes, namesOf(hello.GetHello().GetVolumes()))
 	m.problems = append(m.problems, fmt.Sprint(hello.GetHello().GetPortProblems().GetWhy()))
 	s := &testSession{stream: stream, specs: map[uint64]bool{}, contents: map[string]bool{}}
 	m.sessions[s] = struct{}{}
@@ -135,6 +173,11 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 		case *wire.FromNode_Status:
 			m.mu.Lock()
 			ack := !m.noAck && !m.mute
+			for _, s := range in.Status.GetStatuses() {
+				if state := api.TaskState(s.GetState()); state.Terminal() {
+					m.volumes = append(m.volumes, state.String()+" "+s.GetTaskId())
+				}
+			}
 			m.mu.Unlock()
 			if ack {
 				m.store.commit(in.Status)
@@ -144,6 +187,10 @@ func (m *manager) Session(stream wire.Dispatcher_SessionServer) error {
 		case *wire.FromNode_FabricApplied:
 			m.mu.Lock()
 			m.applied = append(m.applied, in.FabricApplied.Index)
+			m.mu.Unlock()
+		case *wire.FromNode_Volumes:
+			m.mu.Lock()
+			m.volumes = append(m.volumes, namesOf(in.Volumes))
 			m.mu.Unlock()
 		case *wire.FromNode_PortProblems:
 			m.mu.Lock()
@@ -255,7 +302,7 @@ func (m *manager) assign(s *testSession, full bool, ids ...api.TaskID) {
 		}
 		if !s.specs[t.SpecVersion] {
 			s.specs[t.SpecVersion] = true
-			spec, err := wire.EncodeSpec(&api.SpecVersion{ServiceID: t.ServiceID, Version: t.SpecVersion, Spec: *m.store.specs[t.SpecVersion], RegistryAuth: m.store.auths[t.SpecVersion]})
+			spec, err := wire.EncodeSpec(&api.SpecVersion{ServiceID: t.ServiceID, Version: t.SpecVersion, Spec: *m.store.specs[t.SpecVersion], RegistryAuth: m.store.auths[t.SpecVersion], Image: m.store.images[t.SpecVersion]})
 			if err != nil {
 				panic(err)
 			}
@@ -323,15 +370,35 @@ func (s *store) all() map[api.TaskID]*api.Task {
 	return maps.Clone(s.tasks)
 }
 
+// running are the tasks that the managers hold for running; s.mu is held.
+func (s *store) running() string {
+	var ids []string
+	for id, t := range s.tasks {
+		if t.Status.State == api.TaskRunning {
+			ids = append(ids, string(id))
+		}
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
+}
+
 func (s *store) commit(b *wire.StatusBatch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.batches++
+	if len(b.Statuses) > 0 {
+		s.batches++
+	}
+	defer func() {
+		if b.Settled {
+			s.settled = append(s.settled, s.running())
+		}
+	}()
 	for _, w := range b.Statuses {
 		id, status, err := wire.DecodeTaskStatus(w)
 		if err != nil {
 			panic(err)
 		}
+		s.said[id] = status.Message
 		if t := s.tasks[id]; t != nil && status.State > t.Status.State {
 			next := *t
 			next.Status = status
@@ -358,7 +425,7 @@ func inWorld(t *testing.T, managers int, f func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, engine: runtimetest.New("host1"), files: runtimetest.NewFiles(), store: &store{
-			tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}, auths: map[uint64]api.RegistryAuth{}, contents: map[string]*api.Content{},
+			tasks: map[api.TaskID]*api.Task{}, specs: map[uint64]*api.ServiceSpec{}, auths: map[uint64]api.RegistryAuth{}, images: map[uint64]*api.Image{}, said: map[api.TaskID]string{}, contents: map[string]*api.Content{},
 		}}
 		w.engine.Bind(w.files)
 		for i := range managers {

@@ -30,6 +30,32 @@ type Facts struct {
 	Task struct{ ID, Name, Slot string }
 }
 
+// FactsOf is what the templates of a task's spec may ask for on a node; nil
+// stands for a node that none of them asks about.
+func FactsOf(spec *api.ServiceSpec, t *api.Task, n *api.Node) *Facts {
+	f := new(Facts)
+	f.Service.ID, f.Service.Name, f.Service.Labels = string(t.ServiceID), spec.Name, spec.Labels
+	f.Task.ID, f.Task.Name, f.Task.Slot = string(t.ID), api.TaskName(spec, t), api.Place(spec, t)
+	if n != nil {
+		f.Node.ID, f.Node.Hostname = string(n.ID), n.Hostname()
+		f.Node.Platform.Architecture, f.Node.Platform.OS = n.Description.Platform.Architecture, n.Description.Platform.OS
+	}
+	return f
+}
+
+// VolumeName is what a mount's source is for a task on a node. One that does not
+// expand is as it is written: no task will get that far.
+func VolumeName(source string, spec *api.ServiceSpec, t *api.Task, n *api.Node) string {
+	if !strings.Contains(source, "{{") {
+		return source
+	}
+	e := &expander{facts: FactsOf(spec, t, n), limits: limits{left: MaxExpanded}}
+	if name := e.text("volume", source); e.err == nil {
+		return name
+	}
+	return source
+}
+
 // Example is what a template may find on some node, for a service of that name
 // and with those labels.
 func Example(service string, labels map[string]string) *Facts {

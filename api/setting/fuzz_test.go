@@ -15,7 +15,7 @@ import (
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"true", "/dev/fuse:/dev/x:rw,/dev/snd", "/dev/a:rr", ":", "all", `"device=0,2",capabilities=compute`, "count=-1", "driver=,options=a=b", "host", "shareable",
-		"256m", "9223372036854775807", "privileged,device", "8080/tcp=127.0.0.1,53/udp=::1", "", "3", "10%", "101%", "-1s", "10m", "binpack",
+		"256m", "9223372036854775807", "privileged,device", "8080/tcp=127.0.0.1,53/udp=::1", "", "3", "10%", "101%", "-1s", "10m", "binpack", "db:healthy,cache",
 	} {
 		f.Add(s)
 	}
@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 // read can be carried out: no share is nothing, no time runs backwards.
 func readsLifecycle(t *testing.T, value string) {
 	for _, label := range []string{
-		setting.LabelCanary, setting.LabelProgressDeadline, setting.LabelRescheduleAfter, setting.LabelRebalance, setting.LabelStrategy,
+		setting.LabelCanary, setting.LabelProgressDeadline, setting.LabelRescheduleAfter, setting.LabelRebalance, setting.LabelStrategy, setting.LabelDependsOn,
 	} {
 		labels := map[string]string{label: value, "other": value}
 		got, err := setting.ParseLifecycle(labels)

@@ -20,6 +20,7 @@ const (
 	LabelRescheduleAfter  = Prefix + "reschedule.after"         // duration
 	LabelRebalance        = Prefix + "rebalance"                // duration
 	LabelStrategy         = Prefix + "strategy"                 // of a service, or of the cluster: spread, binpack or capacity
+	LabelStopped          = api.LabelStopped                    // true or false
 )
 
 // LabelDrainDeadline is the label of a node that says after how long a drain
@@ -89,6 +90,10 @@ type Lifecycle struct {
 	Rebalance time.Duration
 	// Strategy is empty where the cluster's holds.
 	Strategy Strategy
+	// Stopped is whether the service is to have no tasks for now.
+	Stopped bool
+	// Unpinned says that tasks may start where their volumes are not.
+	Unpinned bool
 }
 
 var lifecycleReaders = map[string]func(*Lifecycle, string) error{
@@ -98,6 +103,13 @@ var lifecycleReaders = map[string]func(*Lifecycle, string) error{
 	LabelRescheduleAfter:  func(l *Lifecycle, v string) (err error) { l.RescheduleAfter, err = parseDuration(v, 0); return err },
 	LabelRebalance:        func(l *Lifecycle, v string) (err error) { l.Rebalance, err = parseDuration(v, time.Second); return err },
 	LabelStrategy:         func(l *Lifecycle, v string) (err error) { l.Strategy, err = ParseStrategy(v); return err },
+	LabelDependsOn:        func(_ *Lifecycle, v string) error { _, err := ParseDependencies(v); return err }, // see DependenciesOf
+	LabelStopped:          func(l *Lifecycle, v string) (err error) { l.Stopped, err = parseBool(v); return err },
+	LabelVolumePin: func(l *Lifecycle, v string) error {
+		pin, err := parseBool(v)
+		l.Unpinned = err == nil && !pin
+		return err
+	},
 }
 
 // ParseLifecycle reads the labels of a service that Parse passes over, and is

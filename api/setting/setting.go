@@ -1,6 +1,7 @@
 package setting
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ const (
 	LabelIPC        = Prefix + "ipc"        // none, private, shareable or host
 	LabelShmSize    = Prefix + "shm-size"   // bytes, with a unit: 256m
 	LabelSelfStop   = Prefix + "self-stop"  // duration
+	LabelPod        = Prefix + "pod"        // the name of another service
 )
 
 // Task is what a service's labels say of its containers. Its zero value is
@@ -37,6 +39,9 @@ type Task struct {
 	// SelfStop is for how long a node may be cut off from the managers before it
 	// stops the container, so that it never runs twice; 0: it does not.
 	SelfStop time.Duration
+	// Pod names the service whose tasks the service's own are sidecars of: each
+	// runs on the node of one, in its network namespace. Empty: they are none.
+	Pod string
 }
 
 // minSelfStop keeps a self-stop above what an election and a lost heartbeat take.
@@ -56,6 +61,7 @@ var readers = map[string]func(*Task, string) error{
 	LabelShmSize:  func(t *Task, v string) (err error) { t.ShmSize, err = parseSize(v); return err },
 	LabelHostIP:   func(t *Task, v string) (err error) { t.HostIPs, err = ParseHostIPs(v); return err },
 	LabelSelfStop: func(t *Task, v string) (err error) { t.SelfStop, err = parseDuration(v, minSelfStop); return err },
+	LabelPod:      func(t *Task, v string) (err error) { t.Pod, err = parseService(v); return err },
 }
 
 // Parse reads those labels of a service that containers are made from. Labels
@@ -96,6 +102,16 @@ func SelfStopOf(labels map[string]string) time.Duration {
 	return d
 }
 
+// PodOf names the service that labels make a service's tasks sidecars of; empty
+// where they do not.
+func PodOf(labels map[string]string) string {
+	name, err := parseService(labels[LabelPod])
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 // OfTask returns the labels that containers are made from.
 func OfTask(labels map[string]string) map[string]string {
 	var out map[string]string
@@ -133,6 +149,16 @@ func oneOf(v string, known ...string) (string, error) {
 		return v, nil
 	}
 	return "", api.Errorf(api.CodeInvalid, "%q is not a value of it: use %s", v, strings.Join(known, ", "))
+}
+
+// serviceName is how services may be named: see servicespec.CheckName.
+var serviceName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
+
+func parseService(v string) (string, error) {
+	if !serviceName.MatchString(v) || len(v) > 63 {
+		return "", api.Errorf(api.CodeInvalid, "%q is no name of a service: give the whole name of the one that the tasks are to run beside, of a stack STACK_SERVICE", v)
+	}
+	return v, nil
 }
 
 func parseSize(v string) (int64, error) {

@@ -91,7 +91,7 @@ func TestParse(t *testing.T) {
 
 func TestALabelOfOursThatIsUnknownIsRefused(t *testing.T) {
 	_, err := setting.Parse(map[string]string{"swarmctl.priviledged": "true"})
-	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.strategy, swarmctl.update.progress-deadline; other labels must not begin with "swarmctl."`
+	const want = `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.depends-on, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.pod, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.stopped, swarmctl.strategy, swarmctl.update.progress-deadline, swarmctl.volume.pin; other labels must not begin with "swarmctl."`
 	if err == nil || err.Error() != want || !errors.Is(err, api.ErrInvalid) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -51,6 +51,7 @@ func EncodeTask(t *api.Task) (*Task, error) {
 	m := &Task{
 		Id: string(t.ID), ServiceId: string(t.ServiceID), SpecVersion: t.SpecVersion, Slot: int64(t.Slot),
 		Desired: uint32(t.Desired), Status: EncodeTaskStatus(t.ID, &t.Status), Networks: encodeAttachments(t.Networks),
+		PodOf: string(t.PodOf),
 	}
 	if len(t.GenericResources) == 0 {
 		return m, nil
@@ -69,6 +70,7 @@ func DecodeTask(m *Task, node api.NodeID) (*api.Task, error) {
 	t := &api.Task{
 		ID: api.TaskID(m.GetId()), ServiceID: api.ServiceID(m.GetServiceId()), SpecVersion: m.GetSpecVersion(),
 		Slot: int(m.GetSlot()), NodeID: node, Desired: api.TaskState(m.GetDesired()),
+		PodOf: api.TaskID(m.GetPodOf()),
 	}
 	if m.GetId() == "" || m.GetServiceId() == "" {
 		return nil, api.Errorf(api.CodeInvalid, "task without an ID or a service")
@@ -102,16 +104,32 @@ func EncodeSpec(s *api.SpecVersion) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode spec of service %s: %w", s.ServiceID, err)
 	}
-	return &Spec{ServiceId: string(s.ServiceID), Version: s.Version, SpecJson: data, RegistryAuth: string(s.RegistryAuth)}, nil
+	return &Spec{ServiceId: string(s.ServiceID), Version: s.Version, SpecJson: data, RegistryAuth: string(s.RegistryAuth), Image: EncodeImage(s.Image)}, nil
 }
 
 // DecodeSpec is the inverse of EncodeSpec.
 func DecodeSpec(m *Spec) (*api.SpecVersion, error) {
-	s := &api.SpecVersion{ServiceID: api.ServiceID(m.GetServiceId()), Version: m.GetVersion(), RegistryAuth: api.RegistryAuth(m.GetRegistryAuth())}
+	s := &api.SpecVersion{ServiceID: api.ServiceID(m.GetServiceId()), Version: m.GetVersion(), RegistryAuth: api.RegistryAuth(m.GetRegistryAuth()), Image: DecodeImage(m.GetImage())}
 	if err := json.Unmarshal(m.GetSpecJson(), &s.Spec); err != nil {
 		return nil, api.Errorf(api.CodeInvalid, "spec %d of service %s: %v", m.GetVersion(), m.GetServiceId(), err)
 	}
 	return s, nil
+}
+
+// EncodeImage makes the message for an image; nil for none.
+func EncodeImage(i *api.Image) *Image {
+	if i == nil {
+		return nil
+	}
+	return &Image{Id: i.ID, Content: i.Content, Platform: i.Platform, Size: i.Size}
+}
+
+// DecodeImage is the inverse of EncodeImage.
+func DecodeImage(m *Image) *api.Image {
+	if m == nil {
+		return nil
+	}
+	return &api.Image{ID: m.GetId(), Content: m.GetContent(), Platform: m.GetPlatform(), Size: m.GetSize()}
 }
 
 // EncodeContent makes the message for a secret or a config.

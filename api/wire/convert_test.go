@@ -15,6 +15,7 @@ import (
 func TestTaskComesBackAsItWas(t *testing.T) {
 	task := &api.Task{
 		ID: "t1", ServiceID: "s1", Slot: 3, NodeID: "n1", SpecVersion: 7, Desired: api.TaskRunning,
+		PodOf:            "t0",
 		Networks:         []api.Attachment{{Network: "net1", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.2")}}, {Network: "ingress"}},
 		GenericResources: []api.GenericResource{{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: "a"}}},
 		Status: api.TaskStatus{

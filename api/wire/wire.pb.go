@@ -321,6 +321,393 @@ func (x *Peer) GetAddr() string {
 	return ""
 }
 
+type ImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageRequest) Reset() {
+	*x = ImageRequest{}
+	mi := &file_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageRequest) ProtoMessage() {}
+
+func (x *ImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
+func (*ImageRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImageRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+type ImagePart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*ImagePart_Waiting
+	//	*ImagePart_Head
+	//	*ImagePart_Data
+	Part          isImagePart_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImagePart) Reset() {
+	*x = ImagePart{}
+	mi := &file_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImagePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImagePart) ProtoMessage() {}
+
+func (x *ImagePart) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImagePart.ProtoReflect.Descriptor instead.
+func (*ImagePart) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ImagePart) GetPart() isImagePart_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *ImagePart) GetWaiting() *ImageWaiting {
+	if x != nil {
+		if x, ok := x.Part.(*ImagePart_Waiting); ok {
+			return x.Waiting
+		}
+	}
+	return nil
+}
+
+func (x *ImagePart) GetHead() *ImageHead {
+	if x != nil {
+		if x, ok := x.Part.(*ImagePart_Head); ok {
+			return x.Head
+		}
+	}
+	return nil
+}
+
+func (x *ImagePart) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*ImagePart_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isImagePart_Part interface {
+	isImagePart_Part()
+}
+
+type ImagePart_Waiting struct {
+	Waiting *ImageWaiting `protobuf:"bytes,1,opt,name=waiting,proto3,oneof"`
+}
+
+type ImagePart_Head struct {
+	Head *ImageHead `protobuf:"bytes,2,opt,name=head,proto3,oneof"`
+}
+
+type ImagePart_Data struct {
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3,oneof"` // of an archive as docker save makes it
+}
+
+func (*ImagePart_Waiting) isImagePart_Part() {}
+
+func (*ImagePart_Head) isImagePart_Part() {}
+
+func (*ImagePart_Data) isImagePart_Part() {}
+
+type ImageWaiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageWaiting) Reset() {
+	*x = ImageWaiting{}
+	mi := &file_wire_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageWaiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageWaiting) ProtoMessage() {}
+
+func (x *ImageWaiting) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageWaiting.ProtoReflect.Descriptor instead.
+func (*ImageWaiting) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{7}
+}
+
+type ImageHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"` // the hostname of the node whose engine has it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageHead) Reset() {
+	*x = ImageHead{}
+	mi := &file_wire_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageHead) ProtoMessage() {}
+
+func (x *ImageHead) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageHead.ProtoReflect.Descriptor instead.
+func (*ImageHead) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ImageHead) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *ImageHead) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+// Image is api.Image.
+type Image struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Content       string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Platform      string                 `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
+	Size          int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Image) Reset() {
+	*x = Image{}
+	mi := &file_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Image) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Image) ProtoMessage() {}
+
+func (x *Image) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Image.ProtoReflect.Descriptor instead.
+func (*Image) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Image) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Image) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *Image) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Image) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type CredentialsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CredentialsRequest) Reset() {
+	*x = CredentialsRequest{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CredentialsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CredentialsRequest) ProtoMessage() {}
+
+func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
+func (*CredentialsRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CredentialsRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+type CredentialsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RegistryAuth  string                 `protobuf:"bytes,1,opt,name=registry_auth,json=registryAuth,proto3" json:"registry_auth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CredentialsReply) Reset() {
+	*x = CredentialsReply{}
+	mi := &file_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CredentialsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CredentialsReply) ProtoMessage() {}
+
+func (x *CredentialsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CredentialsReply.ProtoReflect.Descriptor instead.
+func (*CredentialsReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CredentialsReply) GetRegistryAuth() string {
+	if x != nil {
+		return x.RegistryAuth
+	}
+	return ""
+}
+
 type Chunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
@@ -330,7 +717,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +729,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +742,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -376,6 +763,7 @@ type FromNode struct {
 	//	*FromNode_Goodbye
 	//	*FromNode_FabricApplied
 	//	*FromNode_PortProblems
+	//	*FromNode_Volumes
 	Message       isFromNode_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -383,7 +771,7 @@ type FromNode struct {
 
 func (x *FromNode) Reset() {
 	*x = FromNode{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +783,7 @@ func (x *FromNode) String() string {
 func (*FromNode) ProtoMessage() {}
 
 func (x *FromNode) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +796,7 @@ func (x *FromNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromNode.ProtoReflect.Descriptor instead.
 func (*FromNode) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FromNode) GetMessage() isFromNode_Message {
@@ -481,6 +869,15 @@ func (x *FromNode) GetPortProblems() *PortProblems {
 	return nil
 }
 
+func (x *FromNode) GetVolumes() *Volumes {
+	if x != nil {
+		if x, ok := x.Message.(*FromNode_Volumes); ok {
+			return x.Volumes
+		}
+	}
+	return nil
+}
+
 type isFromNode_Message interface {
 	isFromNode_Message()
 }
@@ -513,6 +910,10 @@ type FromNode_PortProblems struct {
 	PortProblems *PortProblems `protobuf:"bytes,7,opt,name=port_problems,json=portProblems,proto3,oneof"` // whenever they change
 }
 
+type FromNode_Volumes struct {
+	Volumes *Volumes `protobuf:"bytes,8,opt,name=volumes,proto3,oneof"` // whenever they change
+}
+
 func (*FromNode_Hello) isFromNode_Message() {}
 
 func (*FromNode_Status) isFromNode_Message() {}
@@ -527,6 +928,8 @@ func (*FromNode_FabricApplied) isFromNode_Message() {}
 
 func (*FromNode_PortProblems) isFromNode_Message() {}
 
+func (*FromNode_Volumes) isFromNode_Message() {}
+
 type Hello struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	DescriptionJson []byte                 `protobuf:"bytes,1,opt,name=description_json,json=descriptionJson,proto3" json:"description_json,omitempty"` // swarm.NodeDescription
@@ -534,13 +937,15 @@ type Hello struct {
 	AdvertiseAddr   string                 `protobuf:"bytes,3,opt,name=advertise_addr,json=advertiseAddr,proto3" json:"advertise_addr,omitempty"`       // the node's own address, without a port; empty: as the manager sees it
 	Routes          []string               `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`                                          // the prefixes that its host routes itself, which no network should get
 	PortProblems    *PortProblems          `protobuf:"bytes,5,opt,name=port_problems,json=portProblems,proto3" json:"port_problems,omitempty"`
+	Settles         bool                   `protobuf:"varint,9,opt,name=settles,proto3" json:"settles,omitempty"` // it will say when its tasks are settled: StatusBatch.settled
+	Volumes         *Volumes               `protobuf:"bytes,6,opt,name=volumes,proto3" json:"volumes,omitempty"`  // none: the node does not know them at the moment
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +957,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +970,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Hello) GetDescriptionJson() []byte {
@@ -603,6 +1008,20 @@ func (x *Hello) GetPortProblems() *PortProblems {
 	return nil
 }
 
+func (x *Hello) GetSettles() bool {
+	if x != nil {
+		return x.Settles
+	}
+	return false
+}
+
+func (x *Hello) GetVolumes() *Volumes {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
 // Goodbye says that the node leaves the cluster of its own will.
 type Goodbye struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -612,7 +1031,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +1043,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +1056,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 // Heartbeat is a node's sign of life, and the manager's answer to it.
@@ -653,7 +1072,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +1084,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +1097,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Heartbeat) GetLoad() *NodeLoad {
@@ -706,7 +1125,7 @@ type NodeLoad struct {
 
 func (x *NodeLoad) Reset() {
 	*x = NodeLoad{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +1137,7 @@ func (x *NodeLoad) String() string {
 func (*NodeLoad) ProtoMessage() {}
 
 func (x *NodeLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +1150,7 @@ func (x *NodeLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
 func (*NodeLoad) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NodeLoad) GetCpu() uint32 {
@@ -758,7 +1177,7 @@ type FabricApplied struct {
 
 func (x *FabricApplied) Reset() {
 	*x = FabricApplied{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +1189,7 @@ func (x *FabricApplied) String() string {
 func (*FabricApplied) ProtoMessage() {}
 
 func (x *FabricApplied) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +1202,7 @@ func (x *FabricApplied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricApplied.ProtoReflect.Descriptor instead.
 func (*FabricApplied) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FabricApplied) GetIndex() uint64 {
@@ -804,7 +1223,7 @@ type PortProblems struct {
 
 func (x *PortProblems) Reset() {
 	*x = PortProblems{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1235,7 @@ func (x *PortProblems) String() string {
 func (*PortProblems) ProtoMessage() {}
 
 func (x *PortProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1248,7 @@ func (x *PortProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortProblems.ProtoReflect.Descriptor instead.
 func (*PortProblems) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PortProblems) GetWhy() map[string]string {
@@ -839,19 +1258,145 @@ func (x *PortProblems) GetWhy() map[string]string {
 	return nil
 }
 
+// Volumes are the node's named volumes, all of them. A status that is sent
+// after them is carried out after them.
+type Volumes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*Volume              `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volumes) Reset() {
+	*x = Volumes{}
+	mi := &file_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volumes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volumes) ProtoMessage() {}
+
+func (x *Volumes) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volumes.ProtoReflect.Descriptor instead.
+func (*Volumes) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Volumes) GetList() []*Volume {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+// Volume is a named volume as the node's engine tells of it: see api.Volume.
+type Volume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Driver        string                 `protobuf:"bytes,2,opt,name=driver,proto3" json:"driver,omitempty"`
+	Options       map[string]string      `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // without secrets
+	Labels        map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	CreatedAt     string                 `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"` // by the engine's clock, in its words
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volume) Reset() {
+	*x = Volume{}
+	mi := &file_wire_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volume) ProtoMessage() {}
+
+func (x *Volume) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volume.ProtoReflect.Descriptor instead.
+func (*Volume) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Volume) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Volume) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Volume) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Volume) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Volume) GetCreatedAt() string {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return ""
+}
+
 // StatusBatch is what happened to tasks since the last one. It is acknowledged
 // (FromManager.status_ack) once it is committed, and sent again until then.
 type StatusBatch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
-	Statuses      []*TaskStatus          `protobuf:"bytes,2,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Seq      uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Statuses []*TaskStatus          `protobuf:"bytes,2,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	// Once a session: the node has compared its set of tasks with what its engine has,
+	// and with this batch has said what became of those that are said to run.
+	Settled       bool `protobuf:"varint,6,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusBatch) Reset() {
 	*x = StatusBatch{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1408,7 @@ func (x *StatusBatch) String() string {
 func (*StatusBatch) ProtoMessage() {}
 
 func (x *StatusBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1421,7 @@ func (x *StatusBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusBatch.ProtoReflect.Descriptor instead.
 func (*StatusBatch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StatusBatch) GetSeq() uint64 {
@@ -893,6 +1438,13 @@ func (x *StatusBatch) GetStatuses() []*TaskStatus {
 	return nil
 }
 
+func (x *StatusBatch) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
 type TaskStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
@@ -907,7 +1459,7 @@ type TaskStatus struct {
 
 func (x *TaskStatus) Reset() {
 	*x = TaskStatus{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1471,7 @@ func (x *TaskStatus) String() string {
 func (*TaskStatus) ProtoMessage() {}
 
 func (x *TaskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1484,7 @@ func (x *TaskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStatus.ProtoReflect.Descriptor instead.
 func (*TaskStatus) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TaskStatus) GetTaskId() string {
@@ -989,7 +1541,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1553,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1566,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Container) GetId() string {
@@ -1056,7 +1608,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1620,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1633,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Port) GetProtocol() string {
@@ -1124,7 +1676,7 @@ type FromManager struct {
 
 func (x *FromManager) Reset() {
 	*x = FromManager{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1688,7 @@ func (x *FromManager) String() string {
 func (*FromManager) ProtoMessage() {}
 
 func (x *FromManager) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1701,7 @@ func (x *FromManager) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromManager.ProtoReflect.Descriptor instead.
 func (*FromManager) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FromManager) GetMessage() isFromManager_Message {
@@ -1302,7 +1854,7 @@ type Fabric struct {
 
 func (x *Fabric) Reset() {
 	*x = Fabric{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1866,7 @@ func (x *Fabric) String() string {
 func (*Fabric) ProtoMessage() {}
 
 func (x *Fabric) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1879,7 @@ func (x *Fabric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fabric.ProtoReflect.Descriptor instead.
 func (*Fabric) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Fabric) GetIndex() uint64 {
@@ -1401,7 +1953,7 @@ type FabricNetwork struct {
 
 func (x *FabricNetwork) Reset() {
 	*x = FabricNetwork{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1965,7 @@ func (x *FabricNetwork) String() string {
 func (*FabricNetwork) ProtoMessage() {}
 
 func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1978,7 @@ func (x *FabricNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricNetwork.ProtoReflect.Descriptor instead.
 func (*FabricNetwork) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FabricNetwork) GetId() string {
@@ -1488,7 +2040,7 @@ type FabricSubnet struct {
 
 func (x *FabricSubnet) Reset() {
 	*x = FabricSubnet{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +2052,7 @@ func (x *FabricSubnet) String() string {
 func (*FabricSubnet) ProtoMessage() {}
 
 func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +2065,7 @@ func (x *FabricSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricSubnet.ProtoReflect.Descriptor instead.
 func (*FabricSubnet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FabricSubnet) GetPrefix() string {
@@ -1541,7 +2093,7 @@ type FabricAttachment struct {
 
 func (x *FabricAttachment) Reset() {
 	*x = FabricAttachment{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +2105,7 @@ func (x *FabricAttachment) String() string {
 func (*FabricAttachment) ProtoMessage() {}
 
 func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +2118,7 @@ func (x *FabricAttachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAttachment.ProtoReflect.Descriptor instead.
 func (*FabricAttachment) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FabricAttachment) GetNetwork() string {
@@ -1597,7 +2149,7 @@ type FabricHost struct {
 
 func (x *FabricHost) Reset() {
 	*x = FabricHost{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +2161,7 @@ func (x *FabricHost) String() string {
 func (*FabricHost) ProtoMessage() {}
 
 func (x *FabricHost) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +2174,7 @@ func (x *FabricHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricHost.ProtoReflect.Descriptor instead.
 func (*FabricHost) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FabricHost) GetId() string {
@@ -1682,7 +2234,7 @@ type FabricService struct {
 
 func (x *FabricService) Reset() {
 	*x = FabricService{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +2246,7 @@ func (x *FabricService) String() string {
 func (*FabricService) ProtoMessage() {}
 
 func (x *FabricService) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +2259,7 @@ func (x *FabricService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricService.ProtoReflect.Descriptor instead.
 func (*FabricService) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FabricService) GetId() string {
@@ -1769,7 +2321,7 @@ type FabricAliases struct {
 
 func (x *FabricAliases) Reset() {
 	*x = FabricAliases{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +2333,7 @@ func (x *FabricAliases) String() string {
 func (*FabricAliases) ProtoMessage() {}
 
 func (x *FabricAliases) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2346,7 @@ func (x *FabricAliases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricAliases.ProtoReflect.Descriptor instead.
 func (*FabricAliases) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FabricAliases) GetNetwork() string {
@@ -1823,7 +2375,7 @@ type FabricPort struct {
 
 func (x *FabricPort) Reset() {
 	*x = FabricPort{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +2387,7 @@ func (x *FabricPort) String() string {
 func (*FabricPort) ProtoMessage() {}
 
 func (x *FabricPort) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +2400,7 @@ func (x *FabricPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricPort.ProtoReflect.Descriptor instead.
 func (*FabricPort) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FabricPort) GetProtocol() string {
@@ -1896,7 +2448,7 @@ type FabricEndpoint struct {
 
 func (x *FabricEndpoint) Reset() {
 	*x = FabricEndpoint{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2460,7 @@ func (x *FabricEndpoint) String() string {
 func (*FabricEndpoint) ProtoMessage() {}
 
 func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2473,7 @@ func (x *FabricEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricEndpoint.ProtoReflect.Descriptor instead.
 func (*FabricEndpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FabricEndpoint) GetId() string {
@@ -1998,7 +2550,7 @@ type Cleared struct {
 
 func (x *Cleared) Reset() {
 	*x = Cleared{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2562,7 @@ func (x *Cleared) String() string {
 func (*Cleared) ProtoMessage() {}
 
 func (x *Cleared) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2575,7 @@ func (x *Cleared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cleared.ProtoReflect.Descriptor instead.
 func (*Cleared) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Cleared) GetIndex() uint64 {
@@ -2044,7 +2596,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2608,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2621,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -2112,7 +2664,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2676,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2689,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ClusterInfo) GetClusterId() string {
@@ -2198,7 +2750,7 @@ type StatusAck struct {
 
 func (x *StatusAck) Reset() {
 	*x = StatusAck{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2762,7 @@ func (x *StatusAck) String() string {
 func (*StatusAck) ProtoMessage() {}
 
 func (x *StatusAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2775,7 @@ func (x *StatusAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusAck.ProtoReflect.Descriptor instead.
 func (*StatusAck) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StatusAck) GetSeq() uint64 {
@@ -2242,7 +2794,7 @@ type OpenTunnel struct {
 
 func (x *OpenTunnel) Reset() {
 	*x = OpenTunnel{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2806,7 @@ func (x *OpenTunnel) String() string {
 func (*OpenTunnel) ProtoMessage() {}
 
 func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2819,7 @@ func (x *OpenTunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTunnel.ProtoReflect.Descriptor instead.
 func (*OpenTunnel) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OpenTunnel) GetId() string {
@@ -2298,7 +2850,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2862,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2875,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -2388,7 +2940,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2952,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2965,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Content) GetId() string {
@@ -2451,13 +3003,14 @@ type Spec struct {
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	SpecJson      []byte                 `protobuf:"bytes,3,opt,name=spec_json,json=specJson,proto3" json:"spec_json,omitempty"`             // swarm.ServiceSpec, with the cluster's log driver where it names none
 	RegistryAuth  string                 `protobuf:"bytes,4,opt,name=registry_auth,json=registryAuth,proto3" json:"registry_auth,omitempty"` // credentials to pull its image with, as in X-Registry-Auth
+	Image         *Image                 `protobuf:"bytes,6,opt,name=image,proto3" json:"image,omitempty"`                                   // which one its reference is, where the cluster knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +3022,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +3035,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Spec) GetServiceId() string {
@@ -2513,6 +3066,13 @@ func (x *Spec) GetRegistryAuth() string {
 	return ""
 }
 
+func (x *Spec) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
 type Task struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2525,13 +3085,14 @@ type Task struct {
 	Status               *TaskStatus         `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
 	GenericResourcesJson []byte              `protobuf:"bytes,7,opt,name=generic_resources_json,json=genericResourcesJson,proto3" json:"generic_resources_json,omitempty"` // []swarm.GenericResource that were set aside for it
 	Networks             []*FabricAttachment `protobuf:"bytes,8,rep,name=networks,proto3" json:"networks,omitempty"`                                                       // its addresses
+	PodOf                string              `protobuf:"bytes,11,opt,name=pod_of,json=podOf,proto3" json:"pod_of,omitempty"`                                               // the task of the node whose network namespace it shares
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +3104,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +3117,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Task) GetId() string {
@@ -2615,6 +3176,13 @@ func (x *Task) GetNetworks() []*FabricAttachment {
 	return nil
 }
 
+func (x *Task) GetPodOf() string {
+	if x != nil {
+		return x.PodOf
+	}
+	return ""
+}
+
 type JoinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Addr          string                 `protobuf:"bytes,1,opt,name=addr,proto3" json:"addr,omitempty"`
@@ -2624,7 +3192,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +3204,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +3217,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *JoinRequest) GetAddr() string {
@@ -2668,7 +3236,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +3248,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +3261,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *JoinReply) GetManagers() []*Peer {
@@ -2711,7 +3279,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +3291,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +3304,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 type LeaveReply struct {
@@ -2747,7 +3315,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +3327,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +3340,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 type ProposeRequest struct {
@@ -2784,7 +3352,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +3364,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +3377,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -2828,7 +3396,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3408,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3421,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ProposeReply) GetResult() []byte {
@@ -2890,9 +3458,29 @@ const file_wire_proto_rawDesc = "" +
 	"unlock_key\x18\a \x01(\fR\tunlockKey\"3\n" +
 	"\x04Peer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
-	"\x04addr\x18\x02 \x01(\tR\x04addr\"\x1b\n" +
+	"\x04addr\x18\x02 \x01(\tR\x04addr\"'\n" +
+	"\fImageRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"\x98\x01\n" +
+	"\tImagePart\x12:\n" +
+	"\awaiting\x18\x01 \x01(\v2\x1e.swarmctl.wire.v1.ImageWaitingH\x00R\awaiting\x121\n" +
+	"\x04head\x18\x02 \x01(\v2\x1b.swarmctl.wire.v1.ImageHeadH\x00R\x04head\x12\x14\n" +
+	"\x04data\x18\x03 \x01(\fH\x00R\x04dataB\x06\n" +
+	"\x04part\"\x0e\n" +
+	"\fImageWaiting\"N\n" +
+	"\tImageHead\x12-\n" +
+	"\x05image\x18\x01 \x01(\v2\x17.swarmctl.wire.v1.ImageR\x05image\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\"a\n" +
+	"\x05Image\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x03R\x04size\"-\n" +
+	"\x12CredentialsRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"7\n" +
+	"\x10CredentialsReply\x12#\n" +
+	"\rregistry_auth\x18\x01 \x01(\tR\fregistryAuth\"\x1b\n" +
 	"\x05Chunk\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xb1\x03\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xe8\x03\n" +
 	"\bFromNode\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.swarmctl.wire.v1.HelloH\x00R\x05hello\x127\n" +
 	"\x06status\x18\x02 \x01(\v2\x1d.swarmctl.wire.v1.StatusBatchH\x00R\x06status\x12;\n" +
@@ -2900,14 +3488,17 @@ const file_wire_proto_rawDesc = "" +
 	"\x10description_json\x18\x04 \x01(\fH\x00R\x0fdescriptionJson\x125\n" +
 	"\agoodbye\x18\x05 \x01(\v2\x19.swarmctl.wire.v1.GoodbyeH\x00R\agoodbye\x12H\n" +
 	"\x0efabric_applied\x18\x06 \x01(\v2\x1f.swarmctl.wire.v1.FabricAppliedH\x00R\rfabricApplied\x12E\n" +
-	"\rport_problems\x18\a \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsH\x00R\fportProblemsB\t\n" +
-	"\amessage\"\xd0\x01\n" +
+	"\rport_problems\x18\a \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsH\x00R\fportProblems\x125\n" +
+	"\avolumes\x18\b \x01(\v2\x19.swarmctl.wire.v1.VolumesH\x00R\avolumesB\t\n" +
+	"\amessage\"\x9f\x02\n" +
 	"\x05Hello\x12)\n" +
 	"\x10description_json\x18\x01 \x01(\fR\x0fdescriptionJson\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12%\n" +
 	"\x0eadvertise_addr\x18\x03 \x01(\tR\radvertiseAddr\x12\x16\n" +
 	"\x06routes\x18\x04 \x03(\tR\x06routes\x12C\n" +
-	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\"\t\n" +
+	"\rport_problems\x18\x05 \x01(\v2\x1e.swarmctl.wire.v1.PortProblemsR\fportProblems\x12\x18\n" +
+	"\asettles\x18\t \x01(\bR\asettles\x123\n" +
+	"\avolumes\x18\x06 \x01(\v2\x19.swarmctl.wire.v1.VolumesR\avolumes\"\t\n" +
 	"\aGoodbye\"Q\n" +
 	"\tHeartbeat\x12.\n" +
 	"\x04load\x18\x01 \x01(\v2\x1a.swarmctl.wire.v1.NodeLoadR\x04load\x12\x14\n" +
@@ -2921,10 +3512,26 @@ const file_wire_proto_rawDesc = "" +
 	"\x03why\x18\x01 \x03(\v2'.swarmctl.wire.v1.PortProblems.WhyEntryR\x03why\x1a6\n" +
 	"\bWhyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
+	"\aVolumes\x12,\n" +
+	"\x04list\x18\x01 \x03(\v2\x18.swarmctl.wire.v1.VolumeR\x04list\"\xc9\x02\n" +
+	"\x06Volume\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06driver\x18\x02 \x01(\tR\x06driver\x12?\n" +
+	"\aoptions\x18\x03 \x03(\v2%.swarmctl.wire.v1.Volume.OptionsEntryR\aoptions\x12<\n" +
+	"\x06labels\x18\x04 \x03(\v2$.swarmctl.wire.v1.Volume.LabelsEntryR\x06labels\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x05 \x01(\tR\tcreatedAt\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
 	"\vStatusBatch\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x128\n" +
-	"\bstatuses\x18\x02 \x03(\v2\x1c.swarmctl.wire.v1.TaskStatusR\bstatuses\"\xce\x01\n" +
+	"\bstatuses\x18\x02 \x03(\v2\x1c.swarmctl.wire.v1.TaskStatusR\bstatuses\x12\x18\n" +
+	"\asettled\x18\x06 \x01(\bR\asettled\"\xce\x01\n" +
 	"\n" +
 	"TaskStatus\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x14\n" +
@@ -3048,13 +3655,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1a\n" +
 	"\btemplate\x18\x03 \x01(\bR\btemplate\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x81\x01\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xb0\x01\n" +
 	"\x04Spec\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1b\n" +
 	"\tspec_json\x18\x03 \x01(\fR\bspecJson\x12#\n" +
-	"\rregistry_auth\x18\x04 \x01(\tR\fregistryAuth\"\xb2\x02\n" +
+	"\rregistry_auth\x18\x04 \x01(\tR\fregistryAuth\x12-\n" +
+	"\x05image\x18\x06 \x01(\v2\x17.swarmctl.wire.v1.ImageR\x05image\"\xc9\x02\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -3064,7 +3672,8 @@ const file_wire_proto_rawDesc = "" +
 	"\adesired\x18\x05 \x01(\rR\adesired\x124\n" +
 	"\x06status\x18\x06 \x01(\v2\x1c.swarmctl.wire.v1.TaskStatusR\x06status\x124\n" +
 	"\x16generic_resources_json\x18\a \x01(\fR\x14genericResourcesJson\x12>\n" +
-	"\bnetworks\x18\b \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\bnetworks\"!\n" +
+	"\bnetworks\x18\b \x03(\v2\".swarmctl.wire.v1.FabricAttachmentR\bnetworks\x12\x15\n" +
+	"\x06pod_of\x18\v \x01(\tR\x05podOf\"!\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\tR\x04addr\"?\n" +
 	"\tJoinReply\x122\n" +
@@ -3078,11 +3687,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x06result\x18\x01 \x01(\fR\x06result2\x98\x01\n" +
 	"\x02CA\x12K\n" +
 	"\aGetRoot\x12 .swarmctl.wire.v1.GetRootRequest\x1a\x1e.swarmctl.wire.v1.GetRootReply\x12E\n" +
-	"\x05Issue\x12\x1e.swarmctl.wire.v1.IssueRequest\x1a\x1c.swarmctl.wire.v1.IssueReply2\x96\x01\n" +
+	"\x05Issue\x12\x1e.swarmctl.wire.v1.IssueRequest\x1a\x1c.swarmctl.wire.v1.IssueReply2\xb7\x02\n" +
 	"\n" +
 	"Dispatcher\x12H\n" +
 	"\aSession\x12\x1a.swarmctl.wire.v1.FromNode\x1a\x1d.swarmctl.wire.v1.FromManager(\x010\x01\x12>\n" +
-	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x012\xed\x02\n" +
+	"\x06Tunnel\x12\x17.swarmctl.wire.v1.Chunk\x1a\x17.swarmctl.wire.v1.Chunk(\x010\x01\x12F\n" +
+	"\x05Image\x12\x1e.swarmctl.wire.v1.ImageRequest\x1a\x1b.swarmctl.wire.v1.ImagePart0\x01\x12W\n" +
+	"\vCredentials\x12$.swarmctl.wire.v1.CredentialsRequest\x1a\".swarmctl.wire.v1.CredentialsReply2\xed\x02\n" +
 	"\bManagers\x12B\n" +
 	"\x04Join\x12\x1d.swarmctl.wire.v1.JoinRequest\x1a\x1b.swarmctl.wire.v1.JoinReply\x12E\n" +
 	"\x05Leave\x12\x1e.swarmctl.wire.v1.LeaveRequest\x1a\x1c.swarmctl.wire.v1.LeaveReply\x12K\n" +
@@ -3102,121 +3713,145 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_wire_proto_goTypes = []any{
 	(*GetRootRequest)(nil),        // 0: swarmctl.wire.v1.GetRootRequest
 	(*GetRootReply)(nil),          // 1: swarmctl.wire.v1.GetRootReply
 	(*IssueRequest)(nil),          // 2: swarmctl.wire.v1.IssueRequest
 	(*IssueReply)(nil),            // 3: swarmctl.wire.v1.IssueReply
 	(*Peer)(nil),                  // 4: swarmctl.wire.v1.Peer
-	(*Chunk)(nil),                 // 5: swarmctl.wire.v1.Chunk
-	(*FromNode)(nil),              // 6: swarmctl.wire.v1.FromNode
-	(*Hello)(nil),                 // 7: swarmctl.wire.v1.Hello
-	(*Goodbye)(nil),               // 8: swarmctl.wire.v1.Goodbye
-	(*Heartbeat)(nil),             // 9: swarmctl.wire.v1.Heartbeat
-	(*NodeLoad)(nil),              // 10: swarmctl.wire.v1.NodeLoad
-	(*FabricApplied)(nil),         // 11: swarmctl.wire.v1.FabricApplied
-	(*PortProblems)(nil),          // 12: swarmctl.wire.v1.PortProblems
-	(*StatusBatch)(nil),           // 13: swarmctl.wire.v1.StatusBatch
-	(*TaskStatus)(nil),            // 14: swarmctl.wire.v1.TaskStatus
-	(*Container)(nil),             // 15: swarmctl.wire.v1.Container
-	(*Port)(nil),                  // 16: swarmctl.wire.v1.Port
-	(*FromManager)(nil),           // 17: swarmctl.wire.v1.FromManager
-	(*Fabric)(nil),                // 18: swarmctl.wire.v1.Fabric
-	(*FabricNetwork)(nil),         // 19: swarmctl.wire.v1.FabricNetwork
-	(*FabricSubnet)(nil),          // 20: swarmctl.wire.v1.FabricSubnet
-	(*FabricAttachment)(nil),      // 21: swarmctl.wire.v1.FabricAttachment
-	(*FabricHost)(nil),            // 22: swarmctl.wire.v1.FabricHost
-	(*FabricService)(nil),         // 23: swarmctl.wire.v1.FabricService
-	(*FabricAliases)(nil),         // 24: swarmctl.wire.v1.FabricAliases
-	(*FabricPort)(nil),            // 25: swarmctl.wire.v1.FabricPort
-	(*FabricEndpoint)(nil),        // 26: swarmctl.wire.v1.FabricEndpoint
-	(*Cleared)(nil),               // 27: swarmctl.wire.v1.Cleared
-	(*Welcome)(nil),               // 28: swarmctl.wire.v1.Welcome
-	(*ClusterInfo)(nil),           // 29: swarmctl.wire.v1.ClusterInfo
-	(*StatusAck)(nil),             // 30: swarmctl.wire.v1.StatusAck
-	(*OpenTunnel)(nil),            // 31: swarmctl.wire.v1.OpenTunnel
-	(*Assignments)(nil),           // 32: swarmctl.wire.v1.Assignments
-	(*Content)(nil),               // 33: swarmctl.wire.v1.Content
-	(*Spec)(nil),                  // 34: swarmctl.wire.v1.Spec
-	(*Task)(nil),                  // 35: swarmctl.wire.v1.Task
-	(*JoinRequest)(nil),           // 36: swarmctl.wire.v1.JoinRequest
-	(*JoinReply)(nil),             // 37: swarmctl.wire.v1.JoinReply
-	(*LeaveRequest)(nil),          // 38: swarmctl.wire.v1.LeaveRequest
-	(*LeaveReply)(nil),            // 39: swarmctl.wire.v1.LeaveReply
-	(*ProposeRequest)(nil),        // 40: swarmctl.wire.v1.ProposeRequest
-	(*ProposeReply)(nil),          // 41: swarmctl.wire.v1.ProposeReply
-	nil,                           // 42: swarmctl.wire.v1.PortProblems.WhyEntry
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*ImageRequest)(nil),          // 5: swarmctl.wire.v1.ImageRequest
+	(*ImagePart)(nil),             // 6: swarmctl.wire.v1.ImagePart
+	(*ImageWaiting)(nil),          // 7: swarmctl.wire.v1.ImageWaiting
+	(*ImageHead)(nil),             // 8: swarmctl.wire.v1.ImageHead
+	(*Image)(nil),                 // 9: swarmctl.wire.v1.Image
+	(*CredentialsRequest)(nil),    // 10: swarmctl.wire.v1.CredentialsRequest
+	(*CredentialsReply)(nil),      // 11: swarmctl.wire.v1.CredentialsReply
+	(*Chunk)(nil),                 // 12: swarmctl.wire.v1.Chunk
+	(*FromNode)(nil),              // 13: swarmctl.wire.v1.FromNode
+	(*Hello)(nil),                 // 14: swarmctl.wire.v1.Hello
+	(*Goodbye)(nil),               // 15: swarmctl.wire.v1.Goodbye
+	(*Heartbeat)(nil),             // 16: swarmctl.wire.v1.Heartbeat
+	(*NodeLoad)(nil),              // 17: swarmctl.wire.v1.NodeLoad
+	(*FabricApplied)(nil),         // 18: swarmctl.wire.v1.FabricApplied
+	(*PortProblems)(nil),          // 19: swarmctl.wire.v1.PortProblems
+	(*Volumes)(nil),               // 20: swarmctl.wire.v1.Volumes
+	(*Volume)(nil),                // 21: swarmctl.wire.v1.Volume
+	(*StatusBatch)(nil),           // 22: swarmctl.wire.v1.StatusBatch
+	(*TaskStatus)(nil),            // 23: swarmctl.wire.v1.TaskStatus
+	(*Container)(nil),             // 24: swarmctl.wire.v1.Container
+	(*Port)(nil),                  // 25: swarmctl.wire.v1.Port
+	(*FromManager)(nil),           // 26: swarmctl.wire.v1.FromManager
+	(*Fabric)(nil),                // 27: swarmctl.wire.v1.Fabric
+	(*FabricNetwork)(nil),         // 28: swarmctl.wire.v1.FabricNetwork
+	(*FabricSubnet)(nil),          // 29: swarmctl.wire.v1.FabricSubnet
+	(*FabricAttachment)(nil),      // 30: swarmctl.wire.v1.FabricAttachment
+	(*FabricHost)(nil),            // 31: swarmctl.wire.v1.FabricHost
+	(*FabricService)(nil),         // 32: swarmctl.wire.v1.FabricService
+	(*FabricAliases)(nil),         // 33: swarmctl.wire.v1.FabricAliases
+	(*FabricPort)(nil),            // 34: swarmctl.wire.v1.FabricPort
+	(*FabricEndpoint)(nil),        // 35: swarmctl.wire.v1.FabricEndpoint
+	(*Cleared)(nil),               // 36: swarmctl.wire.v1.Cleared
+	(*Welcome)(nil),               // 37: swarmctl.wire.v1.Welcome
+	(*ClusterInfo)(nil),           // 38: swarmctl.wire.v1.ClusterInfo
+	(*StatusAck)(nil),             // 39: swarmctl.wire.v1.StatusAck
+	(*OpenTunnel)(nil),            // 40: swarmctl.wire.v1.OpenTunnel
+	(*Assignments)(nil),           // 41: swarmctl.wire.v1.Assignments
+	(*Content)(nil),               // 42: swarmctl.wire.v1.Content
+	(*Spec)(nil),                  // 43: swarmctl.wire.v1.Spec
+	(*Task)(nil),                  // 44: swarmctl.wire.v1.Task
+	(*JoinRequest)(nil),           // 45: swarmctl.wire.v1.JoinRequest
+	(*JoinReply)(nil),             // 46: swarmctl.wire.v1.JoinReply
+	(*LeaveRequest)(nil),          // 47: swarmctl.wire.v1.LeaveRequest
+	(*LeaveReply)(nil),            // 48: swarmctl.wire.v1.LeaveReply
+	(*ProposeRequest)(nil),        // 49: swarmctl.wire.v1.ProposeRequest
+	(*ProposeReply)(nil),          // 50: swarmctl.wire.v1.ProposeReply
+	nil,                           // 51: swarmctl.wire.v1.PortProblems.WhyEntry
+	nil,                           // 52: swarmctl.wire.v1.Volume.OptionsEntry
+	nil,                           // 53: swarmctl.wire.v1.Volume.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 55: google.protobuf.Duration
 }
 var file_wire_proto_depIdxs = []int32{
 	4,  // 0: swarmctl.wire.v1.IssueReply.managers:type_name -> swarmctl.wire.v1.Peer
-	7,  // 1: swarmctl.wire.v1.FromNode.hello:type_name -> swarmctl.wire.v1.Hello
-	13, // 2: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
-	9,  // 3: swarmctl.wire.v1.FromNode.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
-	8,  // 4: swarmctl.wire.v1.FromNode.goodbye:type_name -> swarmctl.wire.v1.Goodbye
-	11, // 5: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
-	12, // 6: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	12, // 7: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
-	10, // 8: swarmctl.wire.v1.Heartbeat.load:type_name -> swarmctl.wire.v1.NodeLoad
-	42, // 9: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
-	14, // 10: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
-	43, // 11: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
-	15, // 12: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
-	16, // 13: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
-	28, // 14: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
-	32, // 15: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
-	30, // 16: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
-	9,  // 17: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
-	29, // 18: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	31, // 19: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
-	18, // 20: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
-	27, // 21: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
-	19, // 22: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
-	22, // 23: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
-	23, // 24: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
-	26, // 25: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
-	20, // 26: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
-	21, // 27: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
-	21, // 28: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
-	24, // 29: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	25, // 30: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
-	21, // 31: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	24, // 32: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
-	44, // 33: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	29, // 34: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
-	4,  // 35: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
-	44, // 36: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
-	34, // 37: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
-	35, // 38: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
-	33, // 39: swarmctl.wire.v1.Assignments.contents:type_name -> swarmctl.wire.v1.Content
-	14, // 40: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
-	21, // 41: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
-	4,  // 42: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
-	0,  // 43: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
-	2,  // 44: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
-	6,  // 45: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
-	5,  // 46: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	36, // 47: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
-	38, // 48: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
-	40, // 49: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
-	5,  // 50: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
-	11, // 51: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
-	1,  // 52: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
-	3,  // 53: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
-	17, // 54: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
-	5,  // 55: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	37, // 56: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
-	39, // 57: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
-	41, // 58: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
-	5,  // 59: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
-	27, // 60: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
-	52, // [52:61] is the sub-list for method output_type
-	43, // [43:52] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	7,  // 1: swarmctl.wire.v1.ImagePart.waiting:type_name -> swarmctl.wire.v1.ImageWaiting
+	8,  // 2: swarmctl.wire.v1.ImagePart.head:type_name -> swarmctl.wire.v1.ImageHead
+	9,  // 3: swarmctl.wire.v1.ImageHead.image:type_name -> swarmctl.wire.v1.Image
+	14, // 4: swarmctl.wire.v1.FromNode.hello:type_name -> swarmctl.wire.v1.Hello
+	22, // 5: swarmctl.wire.v1.FromNode.status:type_name -> swarmctl.wire.v1.StatusBatch
+	16, // 6: swarmctl.wire.v1.FromNode.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
+	15, // 7: swarmctl.wire.v1.FromNode.goodbye:type_name -> swarmctl.wire.v1.Goodbye
+	18, // 8: swarmctl.wire.v1.FromNode.fabric_applied:type_name -> swarmctl.wire.v1.FabricApplied
+	19, // 9: swarmctl.wire.v1.FromNode.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	20, // 10: swarmctl.wire.v1.FromNode.volumes:type_name -> swarmctl.wire.v1.Volumes
+	19, // 11: swarmctl.wire.v1.Hello.port_problems:type_name -> swarmctl.wire.v1.PortProblems
+	20, // 12: swarmctl.wire.v1.Hello.volumes:type_name -> swarmctl.wire.v1.Volumes
+	17, // 13: swarmctl.wire.v1.Heartbeat.load:type_name -> swarmctl.wire.v1.NodeLoad
+	51, // 14: swarmctl.wire.v1.PortProblems.why:type_name -> swarmctl.wire.v1.PortProblems.WhyEntry
+	21, // 15: swarmctl.wire.v1.Volumes.list:type_name -> swarmctl.wire.v1.Volume
+	52, // 16: swarmctl.wire.v1.Volume.options:type_name -> swarmctl.wire.v1.Volume.OptionsEntry
+	53, // 17: swarmctl.wire.v1.Volume.labels:type_name -> swarmctl.wire.v1.Volume.LabelsEntry
+	23, // 18: swarmctl.wire.v1.StatusBatch.statuses:type_name -> swarmctl.wire.v1.TaskStatus
+	54, // 19: swarmctl.wire.v1.TaskStatus.at:type_name -> google.protobuf.Timestamp
+	24, // 20: swarmctl.wire.v1.TaskStatus.container:type_name -> swarmctl.wire.v1.Container
+	25, // 21: swarmctl.wire.v1.Container.ports:type_name -> swarmctl.wire.v1.Port
+	37, // 22: swarmctl.wire.v1.FromManager.welcome:type_name -> swarmctl.wire.v1.Welcome
+	41, // 23: swarmctl.wire.v1.FromManager.assignments:type_name -> swarmctl.wire.v1.Assignments
+	39, // 24: swarmctl.wire.v1.FromManager.status_ack:type_name -> swarmctl.wire.v1.StatusAck
+	16, // 25: swarmctl.wire.v1.FromManager.heartbeat:type_name -> swarmctl.wire.v1.Heartbeat
+	38, // 26: swarmctl.wire.v1.FromManager.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	40, // 27: swarmctl.wire.v1.FromManager.open_tunnel:type_name -> swarmctl.wire.v1.OpenTunnel
+	27, // 28: swarmctl.wire.v1.FromManager.fabric:type_name -> swarmctl.wire.v1.Fabric
+	36, // 29: swarmctl.wire.v1.FromManager.cleared:type_name -> swarmctl.wire.v1.Cleared
+	28, // 30: swarmctl.wire.v1.Fabric.networks:type_name -> swarmctl.wire.v1.FabricNetwork
+	31, // 31: swarmctl.wire.v1.Fabric.hosts:type_name -> swarmctl.wire.v1.FabricHost
+	32, // 32: swarmctl.wire.v1.Fabric.services:type_name -> swarmctl.wire.v1.FabricService
+	35, // 33: swarmctl.wire.v1.Fabric.endpoints:type_name -> swarmctl.wire.v1.FabricEndpoint
+	29, // 34: swarmctl.wire.v1.FabricNetwork.subnets:type_name -> swarmctl.wire.v1.FabricSubnet
+	30, // 35: swarmctl.wire.v1.FabricHost.gateways:type_name -> swarmctl.wire.v1.FabricAttachment
+	30, // 36: swarmctl.wire.v1.FabricService.vips:type_name -> swarmctl.wire.v1.FabricAttachment
+	33, // 37: swarmctl.wire.v1.FabricService.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	34, // 38: swarmctl.wire.v1.FabricService.ports:type_name -> swarmctl.wire.v1.FabricPort
+	30, // 39: swarmctl.wire.v1.FabricEndpoint.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	33, // 40: swarmctl.wire.v1.FabricEndpoint.aliases:type_name -> swarmctl.wire.v1.FabricAliases
+	55, // 41: swarmctl.wire.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	38, // 42: swarmctl.wire.v1.Welcome.cluster:type_name -> swarmctl.wire.v1.ClusterInfo
+	4,  // 43: swarmctl.wire.v1.ClusterInfo.managers:type_name -> swarmctl.wire.v1.Peer
+	55, // 44: swarmctl.wire.v1.ClusterInfo.heartbeat:type_name -> google.protobuf.Duration
+	43, // 45: swarmctl.wire.v1.Assignments.specs:type_name -> swarmctl.wire.v1.Spec
+	44, // 46: swarmctl.wire.v1.Assignments.tasks:type_name -> swarmctl.wire.v1.Task
+	42, // 47: swarmctl.wire.v1.Assignments.contents:type_name -> swarmctl.wire.v1.Content
+	9,  // 48: swarmctl.wire.v1.Spec.image:type_name -> swarmctl.wire.v1.Image
+	23, // 49: swarmctl.wire.v1.Task.status:type_name -> swarmctl.wire.v1.TaskStatus
+	30, // 50: swarmctl.wire.v1.Task.networks:type_name -> swarmctl.wire.v1.FabricAttachment
+	4,  // 51: swarmctl.wire.v1.JoinReply.managers:type_name -> swarmctl.wire.v1.Peer
+	0,  // 52: swarmctl.wire.v1.CA.GetRoot:input_type -> swarmctl.wire.v1.GetRootRequest
+	2,  // 53: swarmctl.wire.v1.CA.Issue:input_type -> swarmctl.wire.v1.IssueRequest
+	13, // 54: swarmctl.wire.v1.Dispatcher.Session:input_type -> swarmctl.wire.v1.FromNode
+	12, // 55: swarmctl.wire.v1.Dispatcher.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	5,  // 56: swarmctl.wire.v1.Dispatcher.Image:input_type -> swarmctl.wire.v1.ImageRequest
+	10, // 57: swarmctl.wire.v1.Dispatcher.Credentials:input_type -> swarmctl.wire.v1.CredentialsRequest
+	45, // 58: swarmctl.wire.v1.Managers.Join:input_type -> swarmctl.wire.v1.JoinRequest
+	47, // 59: swarmctl.wire.v1.Managers.Leave:input_type -> swarmctl.wire.v1.LeaveRequest
+	49, // 60: swarmctl.wire.v1.Managers.Propose:input_type -> swarmctl.wire.v1.ProposeRequest
+	12, // 61: swarmctl.wire.v1.Managers.Tunnel:input_type -> swarmctl.wire.v1.Chunk
+	18, // 62: swarmctl.wire.v1.Managers.Applied:input_type -> swarmctl.wire.v1.FabricApplied
+	1,  // 63: swarmctl.wire.v1.CA.GetRoot:output_type -> swarmctl.wire.v1.GetRootReply
+	3,  // 64: swarmctl.wire.v1.CA.Issue:output_type -> swarmctl.wire.v1.IssueReply
+	26, // 65: swarmctl.wire.v1.Dispatcher.Session:output_type -> swarmctl.wire.v1.FromManager
+	12, // 66: swarmctl.wire.v1.Dispatcher.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	6,  // 67: swarmctl.wire.v1.Dispatcher.Image:output_type -> swarmctl.wire.v1.ImagePart
+	11, // 68: swarmctl.wire.v1.Dispatcher.Credentials:output_type -> swarmctl.wire.v1.CredentialsReply
+	46, // 69: swarmctl.wire.v1.Managers.Join:output_type -> swarmctl.wire.v1.JoinReply
+	48, // 70: swarmctl.wire.v1.Managers.Leave:output_type -> swarmctl.wire.v1.LeaveReply
+	50, // 71: swarmctl.wire.v1.Managers.Propose:output_type -> swarmctl.wire.v1.ProposeReply
+	12, // 72: swarmctl.wire.v1.Managers.Tunnel:output_type -> swarmctl.wire.v1.Chunk
+	36, // 73: swarmctl.wire.v1.Managers.Applied:output_type -> swarmctl.wire.v1.Cleared
+	63, // [63:74] is the sub-list for method output_type
+	52, // [52:63] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3225,6 +3860,11 @@ func file_wire_proto_init() {
 		return
 	}
 	file_wire_proto_msgTypes[6].OneofWrappers = []any{
+		(*ImagePart_Waiting)(nil),
+		(*ImagePart_Head)(nil),
+		(*ImagePart_Data)(nil),
+	}
+	file_wire_proto_msgTypes[13].OneofWrappers = []any{
 		(*FromNode_Hello)(nil),
 		(*FromNode_Status)(nil),
 		(*FromNode_Heartbeat)(nil),
@@ -3232,8 +3872,9 @@ func file_wire_proto_init() {
 		(*FromNode_Goodbye)(nil),
 		(*FromNode_FabricApplied)(nil),
 		(*FromNode_PortProblems)(nil),
+		(*FromNode_Volumes)(nil),
 	}
-	file_wire_proto_msgTypes[17].OneofWrappers = []any{
+	file_wire_proto_msgTypes[26].OneofWrappers = []any{
 		(*FromManager_Welcome)(nil),
 		(*FromManager_Assignments)(nil),
 		(*FromManager_StatusAck)(nil),
@@ -3249,7 +3890,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -180,8 +180,10 @@ var CA_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Dispatcher_Session_FullMethodName = "/swarmctl.wire.v1.Dispatcher/Session"
-	Dispatcher_Tunnel_FullMethodName  = "/swarmctl.wire.v1.Dispatcher/Tunnel"
+	Dispatcher_Session_FullMethodName     = "/swarmctl.wire.v1.Dispatcher/Session"
+	Dispatcher_Tunnel_FullMethodName      = "/swarmctl.wire.v1.Dispatcher/Tunnel"
+	Dispatcher_Image_FullMethodName       = "/swarmctl.wire.v1.Dispatcher/Image"
+	Dispatcher_Credentials_FullMethodName = "/swarmctl.wire.v1.Dispatcher/Credentials"
 )
 
 // DispatcherClient is the client API for Dispatcher service.
@@ -198,6 +200,13 @@ type DispatcherClient interface {
 	// raw connection to its container engine, for logs and exec. The metadata
 	// key "tunnel-id" carries the tunnel's ID.
 	Tunnel(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Chunk, Chunk], error)
+	// Image sends the image of a task of the calling node's own: ImageHead, then
+	// the archive. Waiting comes before it, again and again, while others are
+	// served first.
+	Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ImagePart], error)
+	// Credentials are those that the cluster has for the registry of the image of
+	// a task of the calling node's own.
+	Credentials(ctx context.Context, in *CredentialsRequest, opts ...grpc.CallOption) (*CredentialsReply, error)
 }
 
 type dispatcherClient struct {
@@ -234,6 +243,35 @@ func (c *dispatcherClient) Tunnel(ctx context.Context, opts ...grpc.CallOption) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Dispatcher_TunnelClient = grpc.BidiStreamingClient[Chunk, Chunk]
 
+func (c *dispatcherClient) Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ImagePart], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Dispatcher_ServiceDesc.Streams[2], Dispatcher_Image_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImageRequest, ImagePart]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Dispatcher_ImageClient = grpc.ServerStreamingClient[ImagePart]
+
+func (c *dispatcherClient) Credentials(ctx context.Context, in *CredentialsRequest, opts ...grpc.CallOption) (*CredentialsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CredentialsReply)
+	err := c.cc.Invoke(ctx, Dispatcher_Credentials_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DispatcherServer is the server API for Dispatcher service.
 // All implementations must embed UnimplementedDispatcherServer
 // for forward compatibility.
@@ -248,6 +286,13 @@ type DispatcherServer interface {
 	// raw connection to its container engine, for logs and exec. The metadata
 	// key "tunnel-id" carries the tunnel's ID.
 	Tunnel(grpc.BidiStreamingServer[Chunk, Chunk]) error
+	// Image sends the image of a task of the calling node's own: ImageHead, then
+	// the archive. Waiting comes before it, again and again, while others are
+	// served first.
+	Image(*ImageRequest, grpc.ServerStreamingServer[ImagePart]) error
+	// Credentials are those that the cluster has for the registry of the image of
+	// a task of the calling node's own.
+	Credentials(context.Context, *CredentialsRequest) (*CredentialsReply, error)
 	mustEmbedUnimplementedDispatcherServer()
 }
 
@@ -263,6 +308,12 @@ func (UnimplementedDispatcherServer) Session(grpc.BidiStreamingServer[FromNode, 
 }
 func (UnimplementedDispatcherServer) Tunnel(grpc.BidiStreamingServer[Chunk, Chunk]) error {
 	return status.Error(codes.Unimplemented, "method Tunnel not implemented")
+}
+func (UnimplementedDispatcherServer) Image(*ImageRequest, grpc.ServerStreamingServer[ImagePart]) error {
+	return status.Error(codes.Unimplemented, "method Image not implemented")
+}
+func (UnimplementedDispatcherServer) Credentials(context.Context, *CredentialsRequest) (*CredentialsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Credentials not implemented")
 }
 func (UnimplementedDispatcherServer) mustEmbedUnimplementedDispatcherServer() {}
 func (UnimplementedDispatcherServer) testEmbeddedByValue()                    {}
@@ -299,13 +350,47 @@ func _Dispatcher_Tunnel_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Dispatcher_TunnelServer = grpc.BidiStreamingServer[Chunk, Chunk]
 
+func _Dispatcher_Image_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ImageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DispatcherServer).Image(m, &grpc.GenericServerStream[ImageRequest, ImagePart]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Dispatcher_ImageServer = grpc.ServerStreamingServer[ImagePart]
+
+func _Dispatcher_Credentials_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CredentialsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DispatcherServer).Credentials(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Dispatcher_Credentials_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DispatcherServer).Credentials(ctx, req.(*CredentialsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Dispatcher_ServiceDesc is the grpc.ServiceDesc for Dispatcher service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Dispatcher_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "swarmctl.wire.v1.Dispatcher",
 	HandlerType: (*DispatcherServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Credentials",
+			Handler:    _Dispatcher_Credentials_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Session",
@@ -318,6 +403,11 @@ var Dispatcher_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Dispatcher_Tunnel_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Image",
+			Handler:       _Dispatcher_Image_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "wire.proto",

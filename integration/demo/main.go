@@ -14,6 +14,7 @@
 //	demo echo [--exit-code N] says where it runs, copies its input and ends
 //	demo sleep                does nothing until it is told to stop
 //	demo lines N              writes N lines of 100 bytes
+//	demo write FILE TEXT      writes a text into a file
 //	demo cat [FILE...]        copies files, or its standard input, to its standard output
 //	demo image TAG...         writes the image to standard output
 package main
@@ -69,6 +70,8 @@ func do(ctx context.Context, verb string, args []string) error {
 		return writeLines(os.Stdout, args)
 	case "cat":
 		return cat(os.Stdout, args)
+	case "write":
+		return write(args)
 	case "image":
 		return writeImage(os.Stdout, args)
 	}
@@ -90,6 +93,13 @@ func cat(w io.Writer, names []string) error {
 		}
 	}
 	return nil
+}
+
+func write(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("write: give a file and a text, not %d arguments", len(args))
+	}
+	return os.WriteFile(args[0], []byte(args[1]), 0o600)
 }
 
 func writeLines(w io.Writer, args []string) error {

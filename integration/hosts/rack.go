@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,8 +142,22 @@ func (r *Rack) switchOn() error {
 	if r.lan, err = handleAt(r.power.Process.Pid); err != nil {
 		return err
 	}
-	r.bridge, err = addBridge(r.lan, r.addr(theSwitch)+"/24", r.addr6(theSwitch)+"/64")
-	return err
+	if r.bridge, err = addBridge(r.lan, r.addr(theSwitch)+"/24", r.addr6(theSwitch)+"/64"); err != nil {
+		return err
+	}
+	return r.Outside().inside(forwardUnseen)
+}
+
+// forwardUnseen has the bridge of the namespace be a switch, which has no packet
+// filter to show its frames to: a kernel that can do that does it by default.
+func forwardUnseen() error {
+	for _, filter := range []string{"iptables", "ip6tables", "arptables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+filter, []byte("0"), 0o644)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("the switch: %w", err)
+		}
+	}
+	return nil
 }
 
 // theSwitch is the number of the switch among the addresses.

@@ -8,6 +8,7 @@ import (
 	"github.com/swarmctl/swarmctl/api/fabric"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/network/agent"
+	"github.com/swarmctl/swarmctl/network/dns"
 )
 
 // containerNetworks is the network agent, as far as the containers of users
@@ -16,6 +17,7 @@ type containerNetworks interface {
 	Networks() []*fabric.Network
 	Lasting() (resolver netip.Addr, ok bool)
 	Prepare(ctx context.Context, id string, networks []api.Attachment) (agent.Networking, error)
+	Asks(id string, servers []netip.Addr)
 	Attach(ctx context.Context, id string, pid int, networks []api.Attachment) error
 	Detach(id string)
 	Look(q *api.TraceRequest) []api.TraceStep
@@ -74,11 +76,16 @@ func (f networksFacade) Prepare(ctx context.Context, id string, networks []api.A
 }
 
 // Attach implements dockerapi.Networks.
-func (f networksFacade) Attach(ctx context.Context, id string, pid int, networks []api.Attachment) error {
-	if n := f.networks(); n != nil {
-		return n.Attach(ctx, id, pid, networks)
+func (f networksFacade) Attach(ctx context.Context, id string, pid int, networks []api.Attachment, servers []netip.Addr) error {
+	n := f.networks()
+	if n == nil {
+		return errNoNetworks
 	}
-	return errNoNetworks
+	if len(servers) == 0 {
+		servers = dns.Given()
+	}
+	n.Asks(id, servers)
+	return n.Attach(ctx, id, pid, networks)
 }
 
 // Detach implements dockerapi.Networks.

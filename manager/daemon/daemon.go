@@ -21,6 +21,7 @@ import (
 	"github.com/swarmctl/swarmctl/api/unlock"
 	"github.com/swarmctl/swarmctl/manager/ca"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
+	"github.com/swarmctl/swarmctl/manager/mover"
 	"github.com/swarmctl/swarmctl/scheduler"
 	"github.com/swarmctl/swarmctl/worker/docker"
 	"github.com/swarmctl/swarmctl/worker/files"
@@ -37,6 +38,9 @@ type Daemon struct {
 	api   *dockerapi.API
 	// self has the connections of managers that ask this node about itself.
 	self *protoListener
+
+	// moves are how far moves of volumes have come that this node leads.
+	moves *mover.Progress
 
 	// ops lets one of init, join and leave happen at a time.
 	ops sync.Mutex
@@ -62,6 +66,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer release()
 	settle(cfg.Nice, cfg.Log)
+	leaveNoCore(cfg.Log)
 	engine, err := docker.New(docker.Config{Host: cfg.EngineHost, Log: cfg.Log.With("component", "engine")})
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	group, scope := errgroup.WithContext(ctx)
-	d := &Daemon{cfg: cfg, engine: engine, files: files.New(cfg.filesDir()), scope: scope, group: group, self: newProtoListener(listener.Addr())}
+	d := &Daemon{cfg: cfg, engine: engine, files: files.New(cfg.filesDir()), scope: scope, group: group, self: newProtoListener(listener.Addr()), moves: mover.NewProgress()}
 	if d.api, err = d.newAPI(); err == nil {
 		err = d.resume()
 	}
@@ -148,9 +153,11 @@ func (d *Daemon) newAPI() (*dockerapi.API, error) {
 		Prober:     prober{d},
 		Networks:   networksFacade{d},
 		DialEngine: d.engine.Dial,
+		Volumes:    mover.NewNode(d.engine, d.cfg.Log.With("component", "volumes")), MoveProgress: d.moves.Of,
 		NewToken:   identity.NewToken,
 		RotateRoot: ca.Rotate,
 		Explain:    scheduler.Explain,
+		ImageNamed: d.imageNamed,
 		Routes:     d.routes,
 		Version:    d.cfg.Version,
 		Log:        d.cfg.Log.With("component", "api"),

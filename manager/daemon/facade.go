@@ -66,6 +66,14 @@ func (f storeFacade) Propose(ctx context.Context, cmd state.Command) (state.Resu
 	return state.Result{}, errNoManager
 }
 
+// Rehearse implements dockerapi.Store.
+func (f storeFacade) Rehearse(ctx context.Context, cmd state.Command) error {
+	if s := f.store(); s != nil {
+		return s.Rehearse(ctx, cmd)
+	}
+	return errNoManager
+}
+
 // tunnelFacade reaches other nodes' engines for the API.
 type tunnelFacade struct{ d *Daemon }
 

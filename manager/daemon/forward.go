@@ -54,7 +54,7 @@ func (d *Daemon) forward(w http.ResponseWriter, r *http.Request) {
 			dockerapi.WriteError(w, err)
 			return
 		}
-		a := attempt{leader: leader, changed: changed, transport: g.api, log: g.m.component("api")}
+		a := attempt{self: m.id(), leader: leader, changed: changed, transport: g.api, log: g.m.component("api")}
 		if a.run(w, r, body); a.err == nil {
 			return
 		}
@@ -94,6 +94,7 @@ func (m *member) awaitKnownLeader(ctx context.Context) (g *manager, leader rafts
 
 // attempt is one try to have a request answered by one leader.
 type attempt struct {
+	self      nodeID
 	leader    raftstore.Leader
 	changed   <-chan struct{}
 	transport http.RoundTripper
@@ -126,6 +127,7 @@ func (a *attempt) run(w http.ResponseWriter, r *http.Request, body []byte) {
 		cancel(errLeaderChanged)
 	}()
 	out := r.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { a.sent.Store(true) }}))
+	out.Header.Set(dockerapi.ManagerHeader, string(a.self))
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	out.ContentLength = int64(len(body))
 	proxy := &httputil.ReverseProxy{

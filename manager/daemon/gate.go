@@ -42,6 +42,22 @@ func (g *gate) Tunnel(s wire.Dispatcher_TunnelServer) error {
 	return wire.ToStatus(errClosed)
 }
 
+// Image implements wire.DispatcherServer.
+func (g *gate) Image(req *wire.ImageRequest, s wire.Dispatcher_ImageServer) error {
+	if d := g.open.Load(); d != nil {
+		return d.Image(req, s)
+	}
+	return wire.ToStatus(errClosed)
+}
+
+// Credentials implements wire.DispatcherServer.
+func (g *gate) Credentials(ctx context.Context, req *wire.CredentialsRequest) (*wire.CredentialsReply, error) {
+	if d := g.open.Load(); d != nil {
+		return d.Credentials(ctx, req)
+	}
+	return nil, wire.ToStatus(errClosed)
+}
+
 // openTunnel reaches the engine of a node whose session is here.
 func (g *gate) openTunnel(ctx context.Context, id nodeID) (net.Conn, error) {
 	if d := g.open.Load(); d != nil {
@@ -122,7 +138,8 @@ func (g *manager) runDispatcher(ctx context.Context) error {
 			p, err := identity.PeerFromContext(ctx)
 			return p.NodeID, p.Role, err
 		},
-		Log: g.m.component("dispatcher"),
+		Images: g,
+		Log:    g.m.component("dispatcher"),
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,17 +10,21 @@ import (
 	"net/http"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/identity"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/api/wire"
 	"github.com/swarmctl/swarmctl/manager/ca"
 	"github.com/swarmctl/swarmctl/manager/dockerapi"
 	"github.com/swarmctl/swarmctl/manager/liveness"
+	"github.com/swarmctl/swarmctl/manager/mover"
 	"github.com/swarmctl/swarmctl/raftstore"
+	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/scheduler"
 	"github.com/swarmctl/swarmctl/services"
 )
@@ -189,6 +194,9 @@ func serveUntil(ctx context.Context, serve func() error, stop func()) error {
 func (g *manager) lead(ctx context.Context) error {
 	g.log.Info("this node leads the cluster")
 	defer g.log.Info("this node no longer leads the cluster")
+	if err := g.unsettle(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range g.leaderLoops() {
 		group.Go(func() error {
@@ -199,6 +207,37 @@ func (g *manager) lead(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// unsettle has the nodes' tasks be in doubt, before anybody acts on them, until
+// the manager that holds the node's session says that it still does, or a new one
+// begins. After a power failure the state is that of before: it says of sessions
+// that they are open, and of tasks that they run.
+func (g *manager) unsettle(ctx context.Context) error {
+	view, _ := g.store.Follow()
+	cmd := state.Command{At: time.Now(), Ops: inDoubt(view)}
+	if len(cmd.Ops) == 0 {
+		return nil
+	}
+	result, err := g.store.Propose(ctx, cmd)
+	return cmp.Or(err, result.Err())
+}
+
+// inDoubt puts every node's tasks in doubt, where a service asks for them: one
+// that depends on another. NB: the first such service that is created right after
+// an election takes the nodes' tasks for what the state says of them.
+func inDoubt(v *state.View) (ops []state.Op) {
+	for s := range v.Services() {
+		if len(setting.DependenciesOf(s.Spec.Labels)) == 0 {
+			continue
+		}
+		settled := false
+		for n := range v.Nodes() {
+			ops = append(ops, state.Op{ObserveNode: &state.ObserveNode{ID: n.ID, Settled: &settled}})
+		}
+		break
+	}
+	return ops
 }
 
 func (g *manager) leaderLoops() map[string]func(context.Context) error {
@@ -212,9 +251,10 @@ func (g *manager) leaderLoops() map[string]func(context.Context) error {
 	roles := &roleKeeper{self: m.id(), store: g.store, log: m.component("roles")}
 	keys := &keyKeeper{store: g.store, log: m.component("keys")}
 	ingress := &ingressKeeper{store: g.store, routes: m.d.routes, log: m.component("ingress")}
+	moves := mover.NewKeeper(mover.Config{Store: g.store, Dial: g.daemonOf, Progress: m.d.moves, Log: m.component("volumes")})
 	roots := &rootKeeper{store: g.store, log: m.component("roots")}
 	return map[string]func(context.Context) error{
 		"services": svc.Run, "scheduler": sched.Run, "liveness": live.Run, "roles": roles.Run, "keys": keys.Run, "roots": roots.Run,
-		"ingress": ingress.Run,
+		"ingress": ingress.Run, "volumes": moves.Run,
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmctl/swarmctl/api"
-	"github.com/swarmctl/swarmctl/network/overlay"
+	"github.com/swarmctl/swarmctl/api/fabric"
 )
 
 // prober implements dockerapi.Prober with what the kernel tells anybody: its
@@ -28,7 +28,7 @@ const smallPacket = 100
 // Reach implements dockerapi.Prober. Where the full size is lost it tries a
 // small one: whether that passes says what is wrong.
 func (prober) Reach(ctx context.Context, network api.NetworkID, to netip.Addr) (size int, took time.Duration, err error) {
-	bridge, err := net.InterfaceByName(overlay.BridgeName(network))
+	bridge, err := net.InterfaceByName(fabric.BridgeName(network))
 	if err != nil {
 		return 0, 0, errors.New("this node has no part of the network")
 	}
@@ -58,7 +58,7 @@ func (p prober) Look(ctx context.Context, q *api.TraceRequest) []api.TraceStep {
 		steps = n.Look(q)
 	}
 	steps = append(steps,
-		interfaceStep("bridge", overlay.BridgeName(q.Network)), interfaceStep("vxlan", overlay.VXLANName(q.Network)))
+		interfaceStep("bridge", fabric.BridgeName(q.Network)), interfaceStep("vxlan", fabric.VXLANName(q.Network)))
 	for _, to := range q.Gateways {
 		steps = append(steps, p.reachStep(ctx, q.Network, to))
 	}

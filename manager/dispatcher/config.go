@@ -26,7 +26,9 @@ type Config struct {
 	Store  Store
 	// Peer says who the caller of a method is, from its certificate.
 	Peer func(ctx context.Context) (api.NodeID, swarm.NodeRole, error)
-	Log  *slog.Logger
+	// Images has what nodes lack; nil: they get nothing here.
+	Images Images
+	Log    *slog.Logger
 	// NewID makes the IDs of sessions and tunnels; nil is api.NewID.
 	NewID func() string
 	// Now is the clock that commands are stamped with; nil is time.Now.

@@ -19,6 +19,7 @@ type Dispatcher struct {
 	reports *reporter
 	tunnels tunnels
 
+	sends   chan struct{} // has room for the images that are sent at once
 	started chan struct{} // closed once Run follows the store
 	stopped chan struct{} // closed when Run returns
 
@@ -47,6 +48,7 @@ func New(cfg Config) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		cfg:      cfg,
+		sends:    make(chan struct{}, maxSends),
 		started:  make(chan struct{}),
 		stopped:  make(chan struct{}),
 		moved:    make(chan struct{}),
@@ -210,6 +212,9 @@ func (d *Dispatcher) fanOutNodes(e *state.Event) {
 // nodeChanged has a session look at its node. One whose stream has ended has
 // nobody to do so: it is forgotten here if the node is gone or lives elsewhere.
 func (d *Dispatcher) nodeChanged(s *session) {
+	if n := d.view.Node(s.node); n != nil && n.Status.Unsettled && n.Status.Session == s.id && s.settled.Load() {
+		d.reports.confirm(s)
+	}
 	if s.streaming.Load() {
 		s.mark(func(p *pending) { p.node = true })
 		return

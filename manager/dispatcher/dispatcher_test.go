@@ -77,6 +77,47 @@ func (w *worker) report(seq uint64, id string, s api.TaskState) {
 	}}}})
 }
 
+// What a node's tasks came to and its word that this is all are one change; a node
+// that never says so, of an earlier version, counts as it always has.
+func TestNodeIsUnsettledUntilItSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1", "n2")
+		s.service("web", "n1", "t1")
+		r := newRig(t, s)
+		r.open("n2").greeted()
+		if s.View().Node("n2").Status.Unsettled {
+			t.Error("a node that does not speak of it is unsettled")
+		}
+		w := r.openAs("n1", &wire.Hello{DescriptionJson: []byte("{}"), Settles: true})
+		w.greeted()
+		w.report(1, "t1", api.TaskRunning)
+		for w.next().GetStatusAck() == nil {
+		}
+		if !s.View().Node("n1").Status.Unsettled {
+			t.Error("settled without having said so")
+		}
+		before := s.proposals()
+		w.send(&wire.FromNode{Message: &wire.FromNode_Status{Status: &wire.StatusBatch{Seq: 2, Settled: true, Statuses: []*wire.TaskStatus{
+			{TaskId: "t1", State: uint32(api.TaskFailed)},
+		}}}})
+		for w.next().GetStatusAck().GetSeq() != 2 {
+		}
+		if s.View().Node("n1").Status.Unsettled || s.View().Task("t1").Status.State != api.TaskFailed || s.proposals()-before != 1 {
+			t.Errorf("%+v, %+v by %d proposals", s.View().Node("n1").Status, s.View().Task("t1").Status, s.proposals()-before)
+		}
+		// A new leader asks: those that hold sessions say so again.
+		no := false
+		s.put(state.Op{ObserveNode: &state.ObserveNode{ID: "n1", Settled: &no}}, state.Op{ObserveNode: &state.ObserveNode{ID: "n2", Settled: &no}})
+		synctest.Wait()
+		if s.View().Node("n1").Status.Unsettled || s.View().Node("n2").Status.Unsettled {
+			t.Error("a new leader hears of nobody")
+		}
+		w.send(&wire.FromNode{Message: &wire.FromNode_Status{Status: &wire.StatusBatch{Seq: 3, Settled: true}}})
+		for w.next().GetStatusAck().GetSeq() != 3 {
+		}
+	})
+}
+
 func TestNodeCanReportOnlyWhatIsItsOwnAndMakesSense(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore("n1", "n2")
@@ -344,6 +385,71 @@ func TestPortsThatANodeDoesNotAnswerAreWritten(t *testing.T) {
 			got := s.View().Node("n1").PortProblems
 			if len(got) != c.kept || c.kept == 1 && got["80/tcp"] != "taken" || len(got["0/tcp"]) > maxText+3 {
 				t.Errorf("%d problems are kept, want %d", len(got), c.kept)
+			}
+		}
+	})
+}
+
+// A task must not be seen to have ended before what it has left behind is seen,
+// however often the store fails.
+func TestVolumesAreWrittenBeforeTheReportsThatFollowThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		s.service("db", "n1", "t1", "t2")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		s.set(func() { s.err, s.proposed = api.ErrUnavailable, nil })
+		list := &wire.Volumes{}
+		for i, task := range []string{"t1", "t2"} {
+			list = &wire.Volumes{List: append(slices.Clone(list.List), &wire.Volume{Name: "of-" + task})}
+			w.send(&wire.FromNode{Message: &wire.FromNode_Volumes{Volumes: list}})
+			w.report(uint64(i+1), task, api.TaskFailed)
+			time.Sleep(time.Second)
+		}
+		s.set(func() { s.err = nil })
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		known, ended := map[string]bool{}, 0
+		for _, cmd := range s.proposed {
+			for _, op := range cmd.Ops {
+				if o := op.ObserveNode; o != nil && o.Volumes != nil {
+					for _, v := range *o.Volumes {
+						known[v.Name] = true
+					}
+				}
+				for _, r := range op.ReportTasks {
+					if ended++; !known["of-"+string(r.Task)] {
+						t.Errorf("the end of %s was written, and its volume is not known", r.Task)
+					}
+				}
+			}
+		}
+		if ended != 2 {
+			t.Errorf("%d ends were written, want 2", ended)
+		}
+	})
+}
+
+func TestVolumesOfANodeAreBoundedAndHaveNoSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("n1")
+		w := newRig(t, s).open("n1")
+		w.greeted()
+		many := &wire.Volumes{}
+		for i := range wire.MaxVolumes + 10 {
+			many.List = append(many.List, &wire.Volume{Name: fmt.Sprintf("v%04d", i)})
+		}
+		many.List = append(many.List, &wire.Volume{Name: strings.Repeat("x", 1000)}, &wire.Volume{Name: "y", Labels: map[string]string{"a": strings.Repeat("x", 10<<10)}})
+		for _, c := range []struct {
+			said *wire.Volumes
+			kept int
+		}{{&wire.Volumes{List: []*wire.Volume{{Name: "db", Driver: "local", Options: map[string]string{"o": "password=geheim"}}}}, 1}, {many, wire.MaxVolumes}, {&wire.Volumes{}, 0}} {
+			w.send(&wire.FromNode{Message: &wire.FromNode_Volumes{Volumes: c.said}})
+			time.Sleep(time.Second)
+			got := s.View().Node("n1").Volumes
+			if len(got) != c.kept || c.kept == 1 && got[0].Options["o"] != "password=***" {
+				t.Errorf("%d volumes are kept, want %d: %v", len(got), c.kept, got[:min(2, len(got))])
 			}
 		}
 	})

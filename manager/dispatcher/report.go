@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	reportsInFlight = 4
 	// reportsPerProposal bounds the size of one proposal.
 	reportsPerProposal = 2000
+	// volumesWeigh is how many reports of tasks a report of volumes counts for.
+	volumesWeigh = 200
 	// maxText bounds what a node may write into a status, in bytes.
 	maxText = 4 << 10
 	// retryPause is the pause after a failed proposal.
@@ -26,9 +29,11 @@ const (
 // yet. A session is in one proposal at a time: its words stay in order.
 type reportQueue struct {
 	reports []state.Report
-	seq     uint64 // of the last batch that came
-	taken   uint64 // of the last batch that went into a proposal
-	waiting bool   // in the reporter's line, or in a proposal
+	volumes *[]api.Volume // all that the node has, where it has said so
+	seq     uint64        // of the last batch that came
+	taken   uint64        // of the last batch that went into a proposal
+	waiting bool          // in the reporter's line, or in a proposal
+	settled bool          // so is the node, with what is in here
 }
 
 // reporter gathers the reports of all sessions into few proposals: whatever
@@ -62,6 +67,29 @@ func (r *reporter) add(s *session, batch *wire.StatusBatch) {
 	q := &s.reports
 	q.reports = append(q.reports, reports...)
 	q.seq = max(q.seq, batch.GetSeq())
+	if batch.GetSettled() {
+		s.settled.Store(true)
+		q.settled = true
+	}
+	r.enqueue(s)
+}
+
+// confirm tells a new leader that the session's node is settled still.
+func (r *reporter) confirm(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.reports.settled = true
+	r.enqueue(s)
+}
+
+// volumes queues what a node says of its volumes. It goes with the node's
+// reports, and before those that come after it: a task must not be seen to have
+// ended before what it has left behind is seen.
+func (r *reporter) volumes(s *session, m *wire.Volumes) {
+	list := wire.DecodeVolumes(m)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.reports.volumes = &list
 	r.enqueue(s)
 }
 
@@ -118,9 +146,11 @@ func (r *reporter) run(ctx context.Context) {
 
 // proposal is the reports of some sessions.
 type proposal struct {
+	observed []state.Op // of the nodes themselves; before the reports
 	reports  []state.Report
 	sessions []*session
 	seqs     []uint64
+	settled  []state.Op
 }
 
 // next waits until a session has something to report.
@@ -138,16 +168,23 @@ func (r *reporter) next(ctx context.Context) (proposal, bool) {
 }
 
 func (r *reporter) gather() proposal {
+	settled := true
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var p proposal
-	for len(r.line) > 0 && len(p.reports) < reportsPerProposal {
+	for len(r.line) > 0 && len(p.reports)+len(p.settled)+len(p.observed)*volumesWeigh < reportsPerProposal {
 		s := r.line[0]
 		r.line = r.line[1:]
+		if s.reports.volumes != nil {
+			p.observed = append(p.observed, state.Op{ObserveNode: &state.ObserveNode{ID: s.node, IfSession: s.id, Volumes: s.reports.volumes}})
+		}
 		p.reports = append(p.reports, s.reports.reports...)
 		p.sessions = append(p.sessions, s)
 		p.seqs = append(p.seqs, s.reports.seq)
-		s.reports.reports, s.reports.taken = nil, s.reports.seq
+		if s.reports.settled {
+			p.settled = append(p.settled, state.Op{ObserveNode: &state.ObserveNode{ID: s.node, IfSession: s.id, Settled: &settled}})
+		}
+		s.reports.reports, s.reports.volumes, s.reports.taken, s.reports.settled = nil, nil, s.reports.seq, false
 	}
 	return p
 }
@@ -155,8 +192,8 @@ func (r *reporter) gather() proposal {
 // propose writes a proposal, however long there is no leader: reports that
 // were overtaken meanwhile are stale, and the store passes over them.
 func (r *reporter) propose(ctx context.Context, p proposal) {
-	for len(p.reports) > 0 {
-		err := r.try(ctx, p.reports)
+	for len(p.observed)+len(p.reports)+len(p.settled) > 0 {
+		err := r.try(ctx, p)
 		if err == nil {
 			break
 		}
@@ -176,10 +213,15 @@ func (r *reporter) propose(ctx context.Context, p proposal) {
 	r.release(p.sessions)
 }
 
-func (r *reporter) try(ctx context.Context, reports []state.Report) error {
+func (r *reporter) try(ctx context.Context, p proposal) error {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	result, err := r.d.cfg.Store.Propose(ctx, r.d.command(state.Op{ReportTasks: reports}))
+	ops := slices.Clone(p.observed)
+	if len(p.reports) > 0 {
+		ops = append(ops, state.Op{ReportTasks: p.reports})
+	}
+	ops = append(ops, p.settled...) // what the node knew goes with its word that this is all
+	result, err := r.d.cfg.Store.Propose(ctx, r.d.command(ops...))
 	if err != nil {
 		return err
 	}
@@ -193,7 +235,7 @@ func (r *reporter) release(sessions []*session) {
 	defer r.mu.Unlock()
 	for _, s := range sessions {
 		s.reports.waiting = false
-		if s.reports.seq > s.reports.taken {
+		if s.reports.seq > s.reports.taken || s.reports.volumes != nil {
 			r.enqueue(s)
 		}
 	}

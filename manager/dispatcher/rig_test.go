@@ -187,6 +187,11 @@ type worker struct {
 
 func (r *rig) open(id api.NodeID) *worker {
 	r.t.Helper()
+	return r.openAs(id, &wire.Hello{DescriptionJson: []byte(`{"Hostname":"` + string(id) + `"}`), AdvertiseAddr: "10.0.0.9"})
+}
+
+func (r *rig) openAs(id api.NodeID, hello *wire.Hello) *worker {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), "peer", string(id)))
 	stream, err := r.dial().Session(ctx)
 	if err != nil {
@@ -194,7 +199,7 @@ func (r *rig) open(id api.NodeID) *worker {
 	}
 	w := &worker{t: r.t, rig: r, id: id, stream: stream, cancel: cancel, queue: make(chan *wire.FromManager, 1000), fabric: fabric.NewSet()}
 	r.t.Cleanup(cancel)
-	w.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: &wire.Hello{DescriptionJson: []byte(`{"Hostname":"` + string(id) + `"}`), AdvertiseAddr: "10.0.0.9"}}})
+	w.send(&wire.FromNode{Message: &wire.FromNode_Hello{Hello: hello}})
 	go func() {
 		defer close(w.queue)
 		for {

@@ -22,6 +22,7 @@ type session struct {
 	node api.NodeID
 
 	streaming atomic.Bool // a stream carries it
+	settled   atomic.Bool // its node has said so in it, or never does
 	heard     atomic.Bool // since the last tick; see watchSilence
 
 	mu      sync.Mutex
@@ -137,9 +138,14 @@ func (d *Dispatcher) open(ctx context.Context, node api.NodeID, hello *wire.Hell
 	if err := json.Unmarshal(hello.GetDescriptionJson(), &desc); err != nil {
 		return nil, api.Errorf(api.CodeInvalid, "description of node %s: %v", node, err)
 	}
-	status := api.NodeStatus{State: api.NodeReady, Addr: addrOf(ctx, hello), Session: d.cfg.NewID(), SessionManager: d.cfg.NodeID}
+	status := api.NodeStatus{State: api.NodeReady, Addr: addrOf(ctx, hello), Session: d.cfg.NewID(), SessionManager: d.cfg.NodeID, Unsettled: hello.GetSettles()}
 	routes, problems := wire.Prefixes(hello.GetRoutes()), portProblems(hello.GetPortProblems())
-	result, err := d.cfg.Store.Propose(ctx, d.command(state.Op{ObserveNode: &state.ObserveNode{ID: node, Status: &status, Description: &desc, Routes: &routes, PortProblems: &problems}}))
+	observed := &state.ObserveNode{ID: node, Status: &status, Description: &desc, Routes: &routes, PortProblems: &problems}
+	if hello.GetVolumes() != nil {
+		volumes := wire.DecodeVolumes(hello.GetVolumes())
+		observed.Volumes = &volumes
+	}
+	result, err := d.cfg.Store.Propose(ctx, d.command(state.Op{ObserveNode: observed}))
 	if err == nil {
 		err = result.Err()
 	}
@@ -155,6 +161,7 @@ func (d *Dispatcher) open(ctx context.Context, node api.NodeID, hello *wire.Hell
 	s := newSession(node, status)
 	s.streaming.Store(true)
 	s.heard.Store(true)
+	s.settled.Store(!hello.GetSettles())
 	if err := d.register(s); err != nil {
 		return nil, err
 	}

@@ -142,6 +142,7 @@ func (s *session) observe() (observation, bool) {
 		ob.SessionLost = &lost
 	case turned:
 		status := o.status
+		status.Unsettled = !s.settled.Load()
 		ob.Status = &status
 	}
 	return observation{session: s, lost: o.lost, turned: turned, op: state.Op{ObserveNode: ob}, was: *o}, true

@@ -83,6 +83,8 @@ func (d *Dispatcher) handle(s *session, m *wire.FromNode) (done bool, err error)
 		s.describe(&desc)
 	case *wire.FromNode_PortProblems:
 		s.troubles(m.PortProblems)
+	case *wire.FromNode_Volumes:
+		d.reports.volumes(s, m.Volumes)
 	case *wire.FromNode_FabricApplied:
 		d.applied(s, m.FabricApplied.GetIndex())
 	case *wire.FromNode_Goodbye:

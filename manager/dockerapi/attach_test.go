@@ -293,7 +293,7 @@ func (n *nets) Prepare(_ context.Context, _ string, list []api.Attachment) (plan
 	return plan, n.broken
 }
 
-func (n *nets) Attach(_ context.Context, id string, pid int, list []api.Attachment) error {
+func (n *nets) Attach(_ context.Context, id string, pid int, list []api.Attachment, _ []netip.Addr) error {
 	n.say(id, fmt.Sprintf("%d in %v", pid, list[0].Addrs))
 	return nil
 }

@@ -370,7 +370,7 @@ func (k *attachKeeper) settleNow(ctx context.Context, container, attachment stri
 		k.api.cfg.Networks.Detach(c.attachment)
 		return nil
 	}
-	if err := k.api.cfg.Networks.Attach(ctx, c.attachment, c.State.Pid, known.Networks); err != nil {
+	if err := k.api.cfg.Networks.Attach(ctx, c.attachment, c.State.Pid, known.Networks, c.servers()); err != nil {
 		k.api.cfg.Log.Warn("container does not reach the cluster's services", "container", c.name(), "err", err)
 	}
 	return nil

@@ -137,6 +137,7 @@ func TestEachKindOfBodyIsReadStrictly(t *testing.T) {
 	for path, role := range map[string]dockerapi.Role{
 		"/swarm/init": dockerapi.Inactive, "/swarm/join": dockerapi.Inactive, "/swarm/update?version=1": dockerapi.Leader,
 		"/nodes/h1/update?version=1": dockerapi.Leader, "/services/create": dockerapi.Leader, "/services/x/update?version=1": dockerapi.Leader,
+		"/swarmctl/stacks/x": dockerapi.Leader, "/swarmctl/stacks/x/rollback": dockerapi.Leader,
 	} {
 		c.node.role = role
 		status, got := c.send("POST", path, jsonType, `{"Speed":"high"}`)
@@ -249,8 +250,9 @@ func TestWhoCannotAnswerSaysWhatToDo(t *testing.T) {
 		"POST /nodes/x/update?version=1", "DELETE /nodes/x", "GET /services", "POST /services/create", "GET /services/x",
 		"POST /services/x/update?version=1", "DELETE /services/x", "GET /services/x/logs?stdout=1", "GET /tasks", "GET /tasks/x",
 		"GET /tasks/x/logs?stdout=1", "GET /swarmctl/tasks/x/explain", "POST /swarmctl/tasks/x/engine/containers/c/exec", "POST /swarmctl/tasks/x/engine/v1.41/exec/e/start", "GET /swarmctl/networks", "GET /secrets", "GET /secrets/x", "POST /secrets/create",
-		"POST /secrets/x/update?version=1", "DELETE /secrets/x", "GET /configs", "GET /configs/x", "POST /configs/create",
+		"POST /secrets/x/update?version=1", "POST /swarmctl/secrets/x/update", "POST /swarmctl/configs/x/update", "DELETE /secrets/x", "GET /configs", "GET /configs/x", "POST /configs/create",
 		"POST /configs/x/update?version=1", "DELETE /configs/x",
+		"GET /swarmctl/stacks/x", "POST /swarmctl/stacks/x", "POST /swarmctl/stacks/x/rollback", "POST /swarmctl/stacks/x/stop", "POST /swarmctl/stacks/x/start",
 	} {
 		for role, want := range map[dockerapi.Role]string{dockerapi.Inactive: inactive, dockerapi.Worker: worker} {
 			c.node.role = role

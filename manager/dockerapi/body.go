@@ -18,6 +18,11 @@ import (
 const (
 	// maxBody is how much of a request's body is read: specs are far smaller.
 	maxBody = 4 << 20
+	// maxStackBody is that of a whole stack. Two hundred services have a quarter
+	// of a megabyte; the rest is for what secrets and configs hold, of which JSON makes
+	// a third more. What is stored in one change has a bound of its own, which is
+	// the one that counts.
+	maxStackBody = 8 << 20
 	// bodyPatience is how long a body may take. Without it a client that sends
 	// a byte an hour would hold what serves it for ever.
 	bodyPatience = 30 * time.Second
@@ -30,16 +35,17 @@ func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	if r.ContentLength > maxBody {
-		return nil, errTooLarge
+	limit := bodyLimit(r)
+	if r.ContentLength > limit {
+		return nil, errTooLarge(limit)
 	}
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(bodyPatience)) // a recorder in a test has none
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
+		return nil, errTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, api.Errorf(api.CodeInvalid, "the body of the request did not arrive within %s", bodyPatience)
 	case err != nil:
@@ -49,7 +55,20 @@ func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-var errTooLarge = api.Errorf(api.CodeInvalid, "the body of the request is larger than %d MiB, which no spec needs", maxBody>>20)
+// bodyLimit is how large the body of a request may be, in bytes.
+func bodyLimit(r *http.Request) int64 {
+	if _, path := split(r.URL.Path); strings.HasPrefix(path, "/swarmctl/stacks/") {
+		return maxStackBody
+	}
+	return maxBody
+}
+
+func errTooLarge(limit int64) error {
+	if limit == maxStackBody {
+		return api.Errorf(api.CodeInvalid, "the stack is larger than %d MiB: put large configs into an image or a volume", limit>>20)
+	}
+	return api.Errorf(api.CodeInvalid, "the body of the request is larger than %d MiB, which no spec needs", limit>>20)
+}
 
 // buffered reads the body of a request, so that it can be read again and again.
 func buffered(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -66,6 +66,8 @@ type Store interface {
 	// Propose returns once the command is committed and applied. Its error is
 	// the command's (state.Result.Err), or not leader, or unavailable.
 	Propose(ctx context.Context, cmd state.Command) (state.Result, error)
+	// Rehearse returns the error that Propose would have, and changes nothing.
+	Rehearse(ctx context.Context, cmd state.Command) error
 }
 
 // Tunnel reaches the engines of other nodes.
@@ -95,9 +97,10 @@ type Networks interface {
 	// Prepare returns when the node has its part of the networks, and what a
 	// container is made with to be in them. They stay until Detach.
 	Prepare(ctx context.Context, id string, networks []api.Attachment) (Networking, error)
-	// Attach gives a container that runs what the networks mean to it. Once
-	// more for one that it has been called for already is fine.
-	Attach(ctx context.Context, id string, pid int, networks []api.Attachment) error
+	// Attach gives a container that runs what the networks mean to it. servers
+	// are those for names that it was made with, none where the engine has chosen
+	// them. Once more for one that it has been called for already is fine.
+	Attach(ctx context.Context, id string, pid int, networks []api.Attachment, servers []netip.Addr) error
 	// Detach forgets a container that has ended, or was never made.
 	Detach(id string)
 }
@@ -135,10 +138,20 @@ type Config struct {
 	// Prober, where it is nil, leaves questions about this node's kernel without
 	// an answer.
 	Prober Prober
+	// Volumes serves what managers ask of this node's volumes, below /volumes/.
+	// Nil: it moves none.
+	Volumes http.Handler
+	// MoveProgress says how far a move of a volume has come, by its ID; nil: nobody
+	// knows. It is asked on the leader.
+	MoveProgress func(id string) *api.MoveProgress
 	// DialEngine connects to the container engine of this host.
 	DialEngine func(ctx context.Context) (net.Conn, error)
 	// Explain says of the nodes that a waiting task could have why each does not take it.
 	Explain func(*state.View, *api.Task) []api.NodeReason
+	// ImageNamed says which image a name is on the engine of a manager, or of
+	// another one where that has none of the name; nil: no manager has one. It
+	// answers within a few seconds. Nil: nobody can say.
+	ImageNamed func(ctx context.Context, at api.NodeID, name string) *api.Image
 	// Routes are the prefixes that this host has routes for, which no network
 	// gets as its subnet. Nil: it has none.
 	Routes func() []netip.Prefix
@@ -174,6 +187,15 @@ func (c *Config) complete() error {
 		if missing {
 			return errors.New("dockerapi: Config." + name + " is missing")
 		}
+	}
+	if c.ImageNamed == nil {
+		c.ImageNamed = func(context.Context, api.NodeID, string) *api.Image { return nil }
+	}
+	if c.Volumes == nil {
+		c.Volumes = http.NotFoundHandler()
+	}
+	if c.MoveProgress == nil {
+		c.MoveProgress = func(string) *api.MoveProgress { return nil }
 	}
 	if c.Routes == nil {
 		c.Routes = func() []netip.Prefix { return nil }

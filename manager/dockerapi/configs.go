@@ -20,8 +20,12 @@ func (a *API) configList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list := []swarm.Config{}
-	for c := range view.Configs() {
+	list := []configOut{}
+	every := view.Configs()
+	if queryBool(r, "superseded") { // ours
+		every = view.ConfigVersions()
+	}
+	for c := range every {
 		if matchContent(f, string(c.ID), c.Spec.Annotations) {
 			list = append(list, projectConfig(c))
 		}
@@ -29,9 +33,14 @@ func (a *API) configList(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, list)
 }
 
+type configOut struct {
+	swarm.Config
+	api.ShownVersion
+}
+
 // projectConfig shows a config whole, its data included, as Docker does.
-func projectConfig(c *api.Config) swarm.Config {
-	out := swarm.Config{ID: string(c.ID), Meta: c.Meta, Spec: c.Spec}
+func projectConfig(c *api.Config) configOut {
+	out := configOut{swarm.Config{ID: string(c.ID), Meta: c.Meta, Spec: c.Spec}, c.Version.Shown()}
 	out.Spec.Labels = notNil(out.Spec.Labels)
 	return out
 }
@@ -73,7 +82,7 @@ func (a *API) configUpdate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if spec.Name != old.Spec.Name || spec.Data != nil && !bytes.Equal(spec.Data, old.Spec.Data) {
-		return errLabelsOnly
+		return labelsOnly("config", old.Spec.Name)
 	}
 	if version == old.Meta.Version.Index && maps.Equal(spec.Labels, old.Spec.Labels) {
 		return nil // a deploy asks in this way whether the content is still the same

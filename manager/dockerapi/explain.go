@@ -27,7 +27,7 @@ func (a *API) taskExplain(w http.ResponseWriter, r *http.Request) error {
 func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
 	x := api.Explanation{
 		ID: t.ID, Name: view.TaskName(t), ServiceID: t.ServiceID, State: t.Status.State.String(), Desired: t.Desired.String(),
-		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: cmp.Or(t.RestartNote(), downNote(view, t, a.cfg.Now())),
+		NodeID: t.NodeID, Since: t.Status.At, Err: t.Status.Err, Note: cmp.Or(t.RestartNote(), downNote(view, t, a.cfg.Now()), preparingNote(t)),
 	}
 	for _, g := range t.GenericResources {
 		if n := g.NamedResourceSpec; n != nil {
@@ -43,9 +43,26 @@ func (a *API) explain(view *state.View, t *api.Task) api.Explanation {
 		x.Since = t.Meta.CreatedAt
 	}
 	if t.Status.State == api.TaskPending && t.Desired <= api.TaskComplete {
+		x.Note = cmp.Or(waitNote(view, t), x.Note)
 		x.Nodes = a.cfg.Explain(view, t)
 	}
 	return x
+}
+
+// waitNote says which services a task waits for before it gets a node.
+func waitNote(view *state.View, t *api.Task) string {
+	if s := view.Service(t.ServiceID); s != nil {
+		return state.Unmet(view, s)
+	}
+	return ""
+}
+
+// preparingNote is what a task waits for that prepares: its image, say.
+func preparingNote(t *api.Task) string {
+	if text, ok := strings.CutPrefix(t.Status.Message, "preparing: "); ok && t.Status.State == api.TaskPreparing {
+		return text
+	}
+	return ""
 }
 
 // findTask returns the task that ref names, as View.FindTask does or by its

@@ -81,6 +81,10 @@ func (s *memStore) Propose(_ context.Context, cmd state.Command) (state.Result, 
 	return res, res.Err()
 }
 
+func (s *memStore) Rehearse(_ context.Context, cmd state.Command) error {
+	return s.View().Rehearse(cmd)
+}
+
 // fakeEngines are the container engines of the nodes, by the node's ID. A node
 // that is not there refuses the connection; one that hangs never answers.
 type fakeEngines struct {

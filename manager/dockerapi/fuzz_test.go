@@ -164,13 +164,15 @@ func FuzzOtherBodies(f *testing.F) {
 		`{"Role":"worker","Availability":"drain","Labels":{"a":"b"}}`, `{"Name":"default","Raft":{"SnapshotInterval":5},"CAConfig":{"NodeCertExpiry":1}}`,
 		`{"ListenAddr":"0.0.0.0","ForceNewCluster":true,"Spec":{"EncryptionConfig":{"AutoLockManagers":true}}}`, `{"RemoteAddrs":["a"],"JoinToken":"x"}`, `null`, `[]`,
 		`{"Name":"s","Data":"aGk=","Labels":{"a":"b"},"Templating":null}`, `{"Name":"n","Driver":"overlay","Attachable":true,"IPAM":{"Config":[{"Subnet":"10.1.0.0/24","Gateway":"10.1.0.1"}]},"Options":{"encrypted":""}}`,
+		`{"Networks":[{"Name":"s_n","Labels":{"com.docker.stack.namespace":"s"}}],"Secrets":[{"Spec":{"Name":"s_k","Data":"aGk=","Labels":{"com.docker.stack.namespace":"s"}}}],"Services":[{"Spec":{"Name":"s_w","Labels":{"com.docker.stack.namespace":"s"},"TaskTemplate":{"ContainerSpec":{"Image":"x","Secrets":[{"SecretName":"s_k","File":{"Name":"k"}}]},"Networks":[{"Target":"s_n"}]}}}]}`,
+		`{"Remove":[{"ID":"x","Version":1}],"To":1,"From":2,"Prune":true}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := newBench(t)
 		b.putNode(t)
-		for _, uri := range []string{"/nodes/h1/update?version=2", "/swarm/update?version=1", "/swarm/join", "/swarm/init", "/swarm/unlock", "/secrets/create", "/configs/create", "/networks/create", "/secrets/s/update?version=1", "/networks/n/connect"} {
+		for _, uri := range []string{"/nodes/h1/update?version=2", "/swarm/update?version=1", "/swarm/join", "/swarm/init", "/swarm/unlock", "/secrets/create", "/configs/create", "/networks/create", "/secrets/s/update?version=1", "/swarmctl/secrets/s/update", "/swarmctl/configs/s/update?dryrun=1", "/networks/n/connect", "/swarmctl/stacks/s", "/swarmctl/stacks/s", "/swarmctl/stacks/s/rollback"} {
 			w := b.ask("POST", uri, body)
 			if w.Code != 200 && w.Code != 201 && w.Code != 503 { // 503: it is a member already, or there is no engine
 				checkRefusal(t, uri+" "+string(body), w)

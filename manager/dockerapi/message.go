@@ -30,14 +30,31 @@ func messagesOf(e *state.Event, now time.Time) []events.Message {
 			out = append(out, taskMessage(e.View, p, now))
 		}
 	}
-	for _, p := range e.Secrets {
+	for _, p := range ofNames(e.Secrets, func(s *api.Secret) api.ContentVersion { return s.Version }) {
 		out = append(out, message(events.SecretEventType, p, now, secretAttributes))
 	}
-	for _, p := range e.Configs {
+	for _, p := range ofNames(e.Configs, func(c *api.Config) api.ContentVersion { return c.Version }) {
 		out = append(out, message(events.ConfigEventType, p, now, configAttributes))
 	}
 	for _, p := range e.Networks {
 		out = append(out, message(events.NetworkEventType, p, now, networkAttributes))
+	}
+	return out
+}
+
+// ofNames is what has happened to the names of secrets or configs: a new version
+// is an update of its name, and what becomes of one that is superseded is
+// nobody's news. Whoever waits for a removal would take it for the name's.
+func ofNames[T any](pairs []state.Pair[T], version func(*T) api.ContentVersion) (out []state.Pair[T]) {
+	for _, p := range pairs {
+		v := version(current(p))
+		if v.Superseded {
+			continue
+		}
+		if p.Before == nil && v.Before > 0 {
+			p.Before = p.After
+		}
+		out = append(out, p)
 	}
 	return out
 }
@@ -168,12 +185,21 @@ func taskAttributes(view *state.View, p state.Pair[api.Task]) (string, api.Meta,
 
 func secretAttributes(p state.Pair[api.Secret]) (string, api.Meta, map[string]string) {
 	s := current(p)
-	return string(s.ID), s.Meta, map[string]string{"name": s.Spec.Name}
+	return string(s.ID), s.Meta, contentAttributes(s.Spec.Name, s.Version)
+}
+
+// contentAttributes name the version where the name has had several.
+func contentAttributes(name string, v api.ContentVersion) map[string]string {
+	attributes := map[string]string{"name": name}
+	if v.Before > 0 {
+		attributes["version"] = strconv.FormatUint(v.Number(), 10)
+	}
+	return attributes
 }
 
 func configAttributes(p state.Pair[api.Config]) (string, api.Meta, map[string]string) {
 	c := current(p)
-	return string(c.ID), c.Meta, map[string]string{"name": c.Spec.Name}
+	return string(c.ID), c.Meta, contentAttributes(c.Spec.Name, c.Version)
 }
 
 func networkAttributes(p state.Pair[api.Network]) (string, api.Meta, map[string]string) {

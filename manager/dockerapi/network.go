@@ -137,10 +137,14 @@ func (a *API) networkCreate(w http.ResponseWriter, r *http.Request) error {
 	}
 	n := &api.Network{ID: api.NetworkID(a.cfg.NewID()), Spec: spec}
 	for {
-		if err := a.allot(r, n); err != nil {
+		view, err := a.read(r)
+		if err != nil {
 			return err
 		}
-		err := a.propose(r, state.Op{CreateNetwork: n})
+		if err := a.allot(view, n, nil); err != nil {
+			return err
+		}
+		err = a.propose(r, state.Op{CreateNetwork: n})
 		if errors.Is(err, api.ErrOutdated) {
 			continue
 		}
@@ -151,11 +155,9 @@ func (a *API) networkCreate(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-func (a *API) allot(r *http.Request, n *api.Network) error {
-	view, err := a.read(r)
-	if err != nil {
-		return err
-	}
+// allot gives a network what is free in the view, and is not of others that are
+// to be created with it.
+func (a *API) allot(view *state.View, n *api.Network, others []*api.Network) error {
 	c := view.Cluster()
 	if c == nil {
 		c = &api.Cluster{}
@@ -165,6 +167,8 @@ func (a *API) allot(r *http.Request, n *api.Network) error {
 		return err
 	}
 	taken := ipam.TakenBy(view.Networks())
+	more := ipam.TakenBy(slices.Values(others))
+	taken.Subnets, taken.VXLAN = append(taken.Subnets, more.Subnets...), append(taken.VXLAN, more.VXLAN...)
 	taken.Subnets = append(taken.Subnets, a.cfg.Routes()...)
 	for node := range view.Nodes() {
 		taken.Subnets = append(taken.Subnets, node.Routes...)
@@ -315,7 +319,7 @@ func onlyEnding(v *state.View, id api.NetworkID) (ending bool) {
 		if t.Desired <= api.TaskRunning {
 			return false
 		}
-		ending = true
+		ending = ending || !v.OutOfReach(t)
 	}
 	for range v.NetworkAttached(id) {
 		return false

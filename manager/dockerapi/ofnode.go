@@ -25,10 +25,14 @@ const (
 
 // OfNode serves what managers ask this node.
 func (a *API) OfNode() http.Handler {
-	return a.routes(map[string]handler{
+	asked := a.routes(map[string]handler{
 		"POST /probe": a.probe,
 		"POST /look":  a.look,
 	})
+	mux := http.NewServeMux()
+	mux.Handle("/", asked)
+	mux.Handle("/volumes/", a.cfg.Volumes)
+	return mux
 }
 
 var errNoProber = api.Errorf(api.CodeUnavailable, "this node does not know its part of the cluster's networks yet")

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
@@ -96,8 +97,10 @@ func projectService(view *state.View, s *api.Service) swarm.Service {
 		ID: string(s.ID), Meta: s.Meta, Spec: projectSpec(s.Spec), Endpoint: projectEndpoint(view, s),
 		UpdateStatus: s.UpdateStatus, JobStatus: s.JobStatus,
 	}
+	out.Spec.Mode = shownMode(view, &s.Spec)
 	if s.PreviousSpec != nil {
 		prev := projectSpec(*s.PreviousSpec)
+		prev.Mode = shownMode(view, &prev)
 		out.PreviousSpec = &prev
 	}
 	return out
@@ -198,7 +201,12 @@ func serviceStatus(view *state.View, s *api.Service) *swarm.ServiceStatus {
 			out.DesiredTasks++
 		}
 	}
-	if n, ok := s.Replicas(); ok {
+	if setting.PodOf(s.Spec.Labels) != "" {
+		out.DesiredTasks = 0
+		if of, _ := view.PodService(&s.Spec); of != nil {
+			out.DesiredTasks = serviceStatus(view, of).DesiredTasks
+		}
+	} else if n, ok := s.Replicas(); ok {
 		out.DesiredTasks = n
 	}
 	return out

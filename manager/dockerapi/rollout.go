@@ -67,7 +67,7 @@ func rolloutOf(view *state.View, s *api.Service, now time.Time) api.Rollout {
 		}
 	}
 	var replicated bool
-	if out.Replicas, replicated = s.Replicas(); !replicated {
+	if out.Replicas, replicated = s.Replicas(); !replicated || setting.PodOf(s.Spec.Labels) != "" {
 		out.Replicas = uint64(len(places))
 	}
 	if failed != nil {
@@ -101,11 +101,11 @@ func failedSince(s *api.Service, t *api.Task) bool {
 
 // warnings are those of a change of a service. One that replaces no task does
 // not repeat what was said before.
-func warnings(view *state.View, old, next *api.Service, rollback bool) []string {
-	list := specWarnings(view, &next.Spec)
+func warnings(view *state.View, old, next *api.Service, rollback bool, with ...string) []string {
+	list := specWarnings(view, &next.Spec, with...)
 	switch {
 	case state.SameTask(&old.Spec, &next.Spec):
-		said := specWarnings(view, &old.Spec)
+		said := specWarnings(view, &old.Spec, with...)
 		return slices.DeleteFunc(list, func(w string) bool { return slices.Contains(said, w) })
 	case rollback:
 		return list

@@ -254,23 +254,41 @@ func (a *API) clusterRoutes() http.Handler {
 		"DELETE /swarmctl/nodes/{node}/attachments/{id}": a.attachmentDelete,
 		"GET /swarmctl/nodes/{node}/networks/{id}":       a.clusterNetworkInspect,
 
-		"GET /swarmctl/networks":            a.networkList,
-		"GET /swarmctl/networks/{id}":       a.clusterNetworkInspect,
-		"GET /swarmctl/networks/{id}/check": a.networkCheck,
-		"GET /swarmctl/services/{id}/trace": a.serviceTrace,
-		"POST /swarmctl/networks/create":    a.networkCreate,
-		"POST /swarmctl/networks/prune":     a.networkPrune,
-		"DELETE /swarmctl/networks/{id}":    a.networkDelete,
-		"GET /secrets":                      a.secretList,
-		"POST /secrets/create":              a.secretCreate,
-		"GET /secrets/{id}":                 a.secretInspect,
-		"POST /secrets/{id}/update":         a.secretUpdate,
-		"DELETE /secrets/{id}":              a.secretDelete,
-		"GET /configs":                      a.configList,
-		"POST /configs/create":              a.configCreate,
-		"GET /configs/{id}":                 a.configInspect,
-		"POST /configs/{id}/update":         a.configUpdate,
-		"DELETE /configs/{id}":              a.configDelete,
+		"GET /swarmctl/registries":           a.registryList,
+		"POST /swarmctl/registries":          a.registryLogin,
+		"DELETE /swarmctl/registries/{host}": a.registryLogout,
+
+		"GET /swarmctl/networks":             a.networkList,
+		"GET /swarmctl/networks/{id}":        a.clusterNetworkInspect,
+		"GET /swarmctl/networks/{id}/check":  a.networkCheck,
+		"GET /swarmctl/services/{id}/trace":  a.serviceTrace,
+		"POST /swarmctl/networks/create":     a.networkCreate,
+		"POST /swarmctl/networks/prune":      a.networkPrune,
+		"DELETE /swarmctl/networks/{id}":     a.networkDelete,
+		"GET /secrets":                       a.secretList,
+		"POST /secrets/create":               a.secretCreate,
+		"GET /secrets/{id}":                  a.secretInspect,
+		"POST /secrets/{id}/update":          a.secretUpdate,
+		"DELETE /secrets/{id}":               a.secretDelete,
+		"GET /configs":                       a.configList,
+		"POST /configs/create":               a.configCreate,
+		"GET /configs/{id}":                  a.configInspect,
+		"POST /configs/{id}/update":          a.configUpdate,
+		"DELETE /configs/{id}":               a.configDelete,
+		"POST /swarmctl/secrets/{id}/update": a.secretRewrite,
+		"POST /swarmctl/configs/{id}/update": a.configRewrite,
+
+		"GET /swarmctl/stacks/{name}":           a.stackInspect,
+		"POST /swarmctl/stacks/{name}":          a.stackDeploy,
+		"POST /swarmctl/stacks/{name}/dryrun":   a.stackDryRun,
+		"POST /swarmctl/stacks/{name}/rollback": a.stackRollback,
+		"POST /swarmctl/stacks/{name}/stop":     a.stackStop,
+		"POST /swarmctl/stacks/{name}/start":    a.stackStart,
+
+		"GET /swarmctl/volumes":            a.volumeList,
+		"GET /swarmctl/volumes/{id}":       a.volumeInspect,
+		"DELETE /swarmctl/volumes/{id}":    a.volumeDelete,
+		"POST /swarmctl/volumes/{id}/move": a.volumeMove,
 
 		"GET /swarmctl/services/{id}/rollout":  a.serviceRollout,
 		"POST /swarmctl/services/{id}/promote": a.servicePromote,
@@ -332,9 +350,13 @@ func found[T any](a *API, r *http.Request, find func(view *state.View, ref strin
 
 // propose commits operations, all or none.
 func (a *API) propose(r *http.Request, ops ...state.Op) error {
-	res, err := a.cfg.Store.Propose(r.Context(), state.Command{At: a.cfg.Now(), Ops: ops})
+	res, err := a.cfg.Store.Propose(r.Context(), a.command(ops))
 	if err != nil {
 		return err
 	}
 	return res.Err()
+}
+
+func (a *API) command(ops []state.Op) state.Command {
+	return state.Command{At: a.cfg.Now(), Ops: ops}
 }

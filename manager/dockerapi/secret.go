@@ -33,8 +33,12 @@ func (a *API) secretList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list := []swarm.Secret{}
-	for s := range view.Secrets() {
+	list := []secretOut{}
+	every := view.Secrets()
+	if queryBool(r, "superseded") { // ours
+		every = view.SecretVersions()
+	}
+	for s := range every {
 		if matchContent(f, string(s.ID), s.Spec.Annotations) {
 			list = append(list, projectSecret(s))
 		}
@@ -47,9 +51,14 @@ func matchContent(f filters.Args, id string, a swarm.Annotations) bool {
 	return prefixMatch(f, "id", id) && prefixMatch(f, "name", a.Name) && labelMatch(f, "label", a.Labels) && f.ExactMatch("names", a.Name)
 }
 
+type secretOut struct {
+	swarm.Secret
+	api.ShownVersion
+}
+
 // projectSecret leaves the data out: nobody but the tasks ever reads it.
-func projectSecret(s *api.Secret) swarm.Secret {
-	out := swarm.Secret{ID: string(s.ID), Meta: s.Meta, Spec: s.Spec}
+func projectSecret(s *api.Secret) secretOut {
+	out := secretOut{swarm.Secret{ID: string(s.ID), Meta: s.Meta, Spec: s.Spec}, s.Version.Shown()}
 	out.Spec.Labels, out.Spec.Data = notNil(out.Spec.Labels), nil
 	return out
 }
@@ -118,7 +127,7 @@ func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if spec.Name != old.Spec.Name || spec.Data != nil && !bytes.Equal(spec.Data, old.Spec.Data) {
-		return errLabelsOnly
+		return labelsOnly("secret", old.Spec.Name)
 	}
 	if version == old.Meta.Version.Index && maps.Equal(spec.Labels, old.Spec.Labels) {
 		return nil // a deploy asks in this way whether the content is still the same
@@ -127,8 +136,6 @@ func (a *API) secretUpdate(w http.ResponseWriter, r *http.Request) error {
 	next.Meta.Version.Index = version
 	return a.propose(r, state.Op{PutSecret: next})
 }
-
-var errLabelsOnly = api.Errorf(api.CodeInvalid, "only updates to Labels are allowed")
 
 func (a *API) secretDelete(w http.ResponseWriter, r *http.Request) error {
 	_, s, err := found(a, r, (*state.View).FindSecret)

@@ -100,6 +100,9 @@ func TestRefusedSecretsAndConfigs(t *testing.T) {
 		c.must(err)
 		return string(data)
 	}
+	labelsOnly := func(kind string) string {
+		return `400 {"message":"only updates to Labels are allowed: ` + "`swarmctl " + kind + " update key FILE`" + ` makes a new version, and the services that use it roll"}`
+	}
 	const badName = `400 {"message":"invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]"}`
 	for _, tt := range []struct{ path, body, want string }{
 		{"/secrets/create", spec("key", 1), `409 {"message":"secret key already exists"}`},
@@ -113,12 +116,12 @@ func TestRefusedSecretsAndConfigs(t *testing.T) {
 		{"/configs/create", spec("large", 1024000), `400 {"message":"config data must be larger than 0 and less than 1024000 bytes"}`},
 		{"/secrets/create", `{"Name":"d","Driver":{"Name":"vault"}}`, `501 {"message":"secret drivers (\"vault\") are not supported: create the secret with its data"}`},
 		{"/secrets/create", `{"Name":"t","Data":"eA==","Templating":{"Name":"mustache"}}`, `400 {"message":"unknown template driver \"mustache\": use golang"}`},
-		{"/secrets/key/update?version=1", `{"Name":"other"}`, `400 {"message":"only updates to Labels are allowed"}`},
-		{"/secrets/key/update?version=1", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
+		{"/secrets/key/update?version=1", `{"Name":"other"}`, labelsOnly("secret")},
+		{"/secrets/key/update?version=1", `{"Name":"key","Data":"eQ=="}`, labelsOnly("secret")},
 		{"/secrets/key/update?version=9", `{"Name":"key"}`, `409 {"message":"secret id1: update out of sequence: it has changed since it was read; read it again and retry"}`},
 		{"/secrets/key/update", `{"Name":"key"}`, `400 {"message":"invalid secret version '': strconv.ParseUint: parsing \"\": invalid syntax: give the version that the secret had when it was read"}`},
 		{"/secrets/none/update?version=1", `{"Name":"none"}`, `404 {"message":"secret none not found"}`},
-		{"/configs/key/update?version=2", `{"Name":"key","Data":"eQ=="}`, `400 {"message":"only updates to Labels are allowed"}`},
+		{"/configs/key/update?version=2", `{"Name":"key","Data":"eQ=="}`, labelsOnly("config")},
 	} {
 		if got := c.post(tt.path, tt.body); got != tt.want {
 			t.Errorf("%s %.60s:\n got %s\nwant %s", tt.path, tt.body, got, tt.want)

@@ -25,12 +25,25 @@ type seenContainer struct {
 	ID         string
 	Name       string
 	State      *container.State
+	HostConfig struct {
+		DNS []string `json:"Dns"`
+	}
 	attachment string // the cluster's ID for it
 	task       bool   // the worker looks after it
 	networks   []attachmentNetwork
 }
 
 func (c *seenContainer) name() string { return containerName(c.Name) }
+
+// servers are those for names that it was made with.
+func (c *seenContainer) servers() (list []netip.Addr) {
+	for _, s := range c.HostConfig.DNS {
+		if a, err := netip.ParseAddr(s); err == nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
 
 func (c *seenContainer) on(id api.NetworkID) bool {
 	return slices.ContainsFunc(c.networks, func(n attachmentNetwork) bool { return n.Network == string(id) })

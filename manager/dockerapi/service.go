@@ -85,7 +85,11 @@ func checkSpec(view *state.View, spec *api.ServiceSpec) error {
 	if err := servicespec.ResolveNetworks(spec, view.FindNetwork); err != nil {
 		return err
 	}
+	storedMode(view, spec)
 	if err := servicespec.Validate(spec); err != nil {
+		return err
+	}
+	if err := checkPod(view, spec); err != nil {
 		return err
 	}
 	return view.CheckContents(spec)
@@ -110,7 +114,7 @@ func (a *API) serviceCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := checkPolicy(view, nil, &spec); err != nil {
 		return err
 	}
-	s := &api.Service{ID: api.ServiceID(a.cfg.NewID()), Spec: spec, RegistryAuth: auth}
+	s := &api.Service{ID: api.ServiceID(a.cfg.NewID()), Spec: spec, RegistryAuth: auth, Image: a.images(r).of(nil, &spec)}
 	if err := a.propose(r, state.Op{PutService: s}); err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := checkSpec(view, &spec); err != nil {
 		return err
 	}
-	next, err := a.updated(view, old, spec, rollback == "previous")
+	next, err := a.updated(r, view, old, spec, rollback == "previous")
 	if err != nil {
 		return err
 	}
@@ -165,14 +169,14 @@ func (a *API) serviceUpdate(w http.ResponseWriter, r *http.Request) error {
 
 // updated is the service after an update, or after a rollback to what it was
 // before the last one; then the spec that was sent along does not count.
-func (a *API) updated(view *state.View, old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
+func (a *API) updated(r *http.Request, view *state.View, old *api.Service, spec api.ServiceSpec, rollback bool) (*api.Service, error) {
 	if rollback {
 		return state.RolledBack(view, old, a.cfg.Now().UTC())
 	}
 	if err := servicespec.CheckUpdate(&old.Spec, &spec); err != nil {
 		return nil, err
 	}
-	return state.Updated(view, old, spec), nil
+	return state.Updated(view, old, spec, a.images(r).of(old, &spec)), nil
 }
 
 // checkStillThere refuses to go back to what has been removed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	docker "github.com/docker/docker/api"
@@ -169,6 +170,7 @@ func (a *API) swarmSection(ctx context.Context) swarm.Info {
 func (a *API) distribution(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.RegistryPatience)
 	defer cancel()
+	a.lookUpAuth(r, strings.TrimSuffix(r.PathValue("name"), "/json"))
 	if v := apiVersion(r); v != "" {
 		r.URL.Path = "/v" + v + r.URL.Path
 	}

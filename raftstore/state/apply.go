@@ -20,7 +20,7 @@ type State struct {
 // New returns an empty state.
 func New() *State {
 	s := &State{db: must(memdb.NewMemDB(schema))}
-	s.current.Store(&View{txn: s.db.Txn(false)})
+	s.current.Store(newView(s.db, 0))
 	s.feed = newFeed(s.current.Load())
 	return s
 }
@@ -36,7 +36,7 @@ func (s *State) Apply(index uint64, commands []Command) []Result {
 	for i, cmd := range commands {
 		results[i] = s.applyOne(index, cmd, event)
 	}
-	view := &View{txn: s.db.Txn(false), index: index}
+	view := newView(s.db, index)
 	s.current.Store(view)
 	event.View = view
 	stale := func(r Result) bool { return len(r.Stale) > 0 }
@@ -49,15 +49,32 @@ func (s *State) Apply(index uint64, commands []Command) []Result {
 func (s *State) applyOne(index uint64, cmd Command, event *Event) Result {
 	tx := &tx{txn: s.db.Txn(true), index: index, at: cmd.At}
 	defer tx.txn.Abort() // does nothing once committed
-	for _, op := range cmd.Ops {
-		if err := tx.apply(op); err != nil {
-			return Result{Index: index, Code: api.CodeOf(err), Message: err.Error()}
-		}
+	if err := tx.carryOut(cmd); err != nil {
+		return Result{Index: index, Code: api.CodeOf(err), Message: err.Error()}
 	}
-	tx.storeSpaces()
 	tx.txn.Commit()
 	event.add(tx)
 	return Result{Index: index, Stale: tx.stale}
+}
+
+// Rehearse says what would become of a command if it were the next one after this
+// view: the error is that of its Result. Nothing is changed.
+func (v *View) Rehearse(cmd Command) error {
+	tx := &tx{txn: v.db.Txn(true), index: v.index + 1, at: cmd.At}
+	defer tx.txn.Abort()
+	return tx.carryOut(cmd)
+}
+
+func (x *tx) carryOut(cmd Command) error {
+	for _, op := range cmd.Ops {
+		if err := x.apply(op); err != nil {
+			return err
+		}
+	}
+	x.forgetStacks()
+	x.collectContents()
+	x.storeSpaces()
+	return nil
 }
 
 func (x *tx) apply(op Op) error {
@@ -87,13 +104,13 @@ func (x *tx) apply(op Op) error {
 	case op.DeleteTasks != nil:
 		x.deleteTasks(op.DeleteTasks)
 	case op.PutSecret != nil:
-		return x.putSecret(op.PutSecret)
+		return secrets.put(x, op.PutSecret)
 	case op.DeleteSecret != nil:
-		return x.deleteSecret(op.DeleteSecret.ID)
+		return secrets.remove(x, string(op.DeleteSecret.ID))
 	case op.PutConfig != nil:
-		return x.putConfig(op.PutConfig)
+		return configs.put(x, op.PutConfig)
 	case op.DeleteConfig != nil:
-		return x.deleteConfig(op.DeleteConfig.ID)
+		return configs.remove(x, string(op.DeleteConfig.ID))
 	case op.CreateNetwork != nil:
 		return x.createNetwork(op.CreateNetwork)
 	case op.DeleteNetwork != nil:
@@ -102,6 +119,22 @@ func (x *tx) apply(op Op) error {
 		return x.putAttached(op.PutAttached)
 	case op.DeleteAttached != nil:
 		return x.deleteAttached(op.DeleteAttached.ID)
+	case op.PutVersion != nil && op.PutVersion.Secret != nil:
+		return secrets.supersede(x, op.PutVersion.Secret, op.PutVersion.Except)
+	case op.PutVersion != nil && op.PutVersion.Config != nil:
+		return configs.supersede(x, op.PutVersion.Config, op.PutVersion.Except)
+	case op.RecordDeploy != nil:
+		return x.recordDeploy(op.RecordDeploy)
+	case op.PutRegistry != nil:
+		x.putRegistry(op.PutRegistry)
+	case op.DeleteRegistry != nil:
+		return x.deleteRegistry(op.DeleteRegistry.Host)
+	case op.ForgetVolume != nil:
+		return x.forgetVolume(op.ForgetVolume)
+	case op.BeginMove != nil:
+		return x.beginMove(op.BeginMove)
+	case op.EndMove != nil:
+		return x.endMove(op.EndMove)
 	default:
 		return api.Errorf(api.CodeInvalid, "command has an operation this program does not know: upgrade it")
 	}
@@ -131,7 +164,7 @@ func (x *tx) putNode(n *api.Node) error {
 	next := *n
 	next.Meta = x.meta(old != nil, n.Meta)
 	if old != nil {
-		next.Load = old.Load // no version speaks of it
+		next.Load, next.Volumes = old.Load, old.Volumes // no version speaks of them
 	}
 	x.putNodeRow(old, &next)
 	return nil
@@ -146,6 +179,9 @@ func (x *tx) observeNode(o *ObserveNode) {
 	next := *old
 	if o.Status != nil {
 		next.Status = *o.Status
+	}
+	if o.Settled != nil {
+		next.Status.Unsettled = !*o.Settled
 	}
 	if o.SessionLost != nil {
 		next.Status.SessionLost = *o.SessionLost
@@ -165,12 +201,16 @@ func (x *tx) observeNode(o *ObserveNode) {
 	if o.Load != nil {
 		next.Load = o.Load
 	}
+	if o.Volumes != nil {
+		next.Volumes = merged(o.ID, old.Volumes, *o.Volumes)
+	}
 	if o.ManagerAddr != nil {
 		next.ManagerAddr = *o.ManagerAddr
 	}
-	// How busy a node is changes every few seconds: if that made it a new version,
-	// who reads a node and writes it back would often be told to try again.
-	if *o != (ObserveNode{ID: o.ID, IfSession: o.IfSession, Load: o.Load}) {
+	// How busy a node is changes every few seconds, its volumes with its tasks, and
+	// whether it is settled with every leader: if that made it a new version, who reads
+	// a node and writes it back would often be told to try again.
+	if *o != (ObserveNode{ID: o.ID, IfSession: o.IfSession, Load: o.Load, Volumes: o.Volumes, Settled: o.Settled}) {
 		next.Meta = x.meta(true, old.Meta)
 	}
 	x.putNodeRow(old, &next)
@@ -209,8 +249,8 @@ func (x *tx) createTasks(tasks []*api.Task) error {
 		if v.Task(t.ID) != nil {
 			return api.Errorf(api.CodeConflict, "task %s exists", t.ID)
 		}
-		if v.SpecOf(t) == nil || v.Service(t.ServiceID) == nil {
-			x.stale = append(x.stale, string(t.ID)) // the service went away meanwhile
+		if v.SpecOf(t) == nil || v.Service(t.ServiceID) == nil || v.homeless(t) {
+			x.stale = append(x.stale, string(t.ID)) // the service, or the pod, went away meanwhile
 			continue
 		}
 		next := *t
@@ -227,7 +267,7 @@ func (x *tx) assignTasks(list []Assign) {
 	for _, a := range list {
 		t := x.view().Task(a.Task)
 		if t == nil || t.Status.State != api.TaskPending || t.Desired > api.TaskComplete ||
-			t.NodeID != "" && t.NodeID != a.Node || x.view().Node(a.Node) == nil {
+			t.NodeID != "" && t.NodeID != a.Node || x.view().Node(a.Node) == nil || x.usesMoving(t, a.Node) {
 			x.stale = append(x.stale, string(a.Task))
 			continue
 		}

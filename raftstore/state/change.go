@@ -17,18 +17,19 @@ import (
 // finished: it stays while an update is unfinished, so that neither a scaling
 // nor a second update in the middle of one makes a half-rolled spec, perhaps a
 // broken one, the way back.
-func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
-	next, open, same := *old, unfinished(v, old), SameTask(&old.Spec, &spec)
-	next.Spec = spec
+// image is which image the spec's reference is, as Service.Image has it.
+func Updated(v *View, old *api.Service, spec api.ServiceSpec, image *api.Image) *api.Service {
+	next, open := *old, unfinished(v, old)
+	next.Spec, next.Image = spec, image
+	same := sameTasks(old, &next)
 	switch {
 	case same && (open || underWay(old) || old.Canary.Stands()):
 		next.PreviousSpec = carried(old.PreviousSpec, &old.Spec, &spec)
-	case open && old.PreviousSpec != nil && SameTask(old.PreviousSpec, &spec):
-		next.PreviousSpec, next.PreviousRegistryAuth = nil, "" // a rollback in other words
+	case open && old.PreviousSpec != nil && SameTask(old.PreviousSpec, &spec) && old.PreviousImage.Same(image):
+		forgetPrevious(&next) // a rollback in other words
 	case open && old.PreviousSpec != nil:
 	default:
-		current := old.Spec
-		next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
+		rememberPrevious(&next, old)
 	}
 	// As in Docker, an update that changes nothing lets one that was paused go on:
 	// a canary too that was paused before it was in its place.
@@ -39,6 +40,29 @@ func Updated(v *View, old *api.Service, spec api.ServiceSpec) *api.Service {
 		next.Canary = canaryOf(&next)
 	}
 	return &next
+}
+
+// sameTasks reports whether the containers of two versions of a service would
+// be the same.
+func sameTasks(a, b *api.Service) bool {
+	return SameTask(&a.Spec, &b.Spec) && a.Image.Same(b.Image)
+}
+
+// rememberPrevious makes what a service was what it can go back to.
+func rememberPrevious(s, was *api.Service) {
+	current := was.Spec
+	s.PreviousSpec, s.PreviousRegistryAuth, s.PreviousImage = &current, was.RegistryAuth, was.Image
+}
+
+func forgetPrevious(s *api.Service) {
+	s.PreviousSpec, s.PreviousRegistryAuth, s.PreviousImage = nil, "", nil
+}
+
+// goBack makes a service what its previous spec says, with nothing more to go
+// back to.
+func goBack(s *api.Service) {
+	s.Spec, s.RegistryAuth, s.Image = *s.PreviousSpec, s.PreviousRegistryAuth, s.PreviousImage
+	forgetPrevious(s)
 }
 
 // RolledBack is the service after a rollback to its previous spec. What was not
@@ -52,11 +76,9 @@ func RolledBack(v *View, old *api.Service, now time.Time) (*api.Service, error) 
 		return nil, api.Errorf(api.CodeInvalid, "service %s does not have a previous spec: its last update was rolled back already: update it to what it is to run", old.ID)
 	}
 	next := *old
-	next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
-	next.PreviousSpec, next.PreviousRegistryAuth = nil, ""
+	goBack(&next)
 	if !unfinished(v, old) && !old.Canary.Stands() {
-		current := old.Spec
-		next.PreviousSpec, next.PreviousRegistryAuth = &current, old.RegistryAuth
+		rememberPrevious(&next, old)
 	}
 	if old.IsJob() {
 		return &next, nil // it begins anew, so nothing is rolled back step by step
@@ -101,6 +123,29 @@ func Promoted(old *api.Service) (*api.Service, error) {
 	}
 	next.UpdateStatus = &status
 	return &next, nil
+}
+
+// Paused is the service after it was stopped, or started again. Nothing else of it
+// changes, so that a stop and a start leave no trace: what a rollback goes back
+// to stays too.
+func Paused(old *api.Service, stop bool) *api.Service {
+	next := *old
+	next.Spec = stoppable(old.Spec, stop)
+	if old.PreviousSpec != nil {
+		prev := stoppable(*old.PreviousSpec, stop)
+		next.PreviousSpec = &prev
+	}
+	return &next
+}
+
+func stoppable(spec api.ServiceSpec, stop bool) api.ServiceSpec {
+	labels := map[string]string{}
+	maps.Copy(labels, spec.Labels)
+	if delete(labels, api.LabelStopped); stop {
+		labels[api.LabelStopped] = "true"
+	}
+	spec.Labels = labels
+	return spec
 }
 
 // canaryOf is the canary that a change of the task begins, if its labels ask for one.

@@ -17,7 +17,7 @@ func updated(t *testing.T, s *State, index uint64, change func(*api.ServiceSpec)
 	old := s.View().Service("svc")
 	spec := old.Spec
 	change(&spec)
-	mustApply(t, s, index, Op{PutService: Updated(s.View(), old, spec)})
+	mustApply(t, s, index, Op{PutService: Updated(s.View(), old, spec, old.Image)})
 	return s.View().Service("svc")
 }
 
@@ -113,7 +113,7 @@ func TestBlueGreenHidesOneSide(t *testing.T) {
 		if _, err := Promoted(s.View().Service("svc")); api.CodeOf(err) != api.CodeConflict || !strings.Contains(err.Error(), "was paused") {
 			t.Errorf("promoted while it is paused: %v", err)
 		}
-		if got := Updated(s.View(), s.View().Service("svc"), s.View().Service("svc").Spec); got.UpdateStatus != nil || got.Canary.Phase != api.CanaryPlacing {
+		if got := Updated(s.View(), s.View().Service("svc"), s.View().Service("svc").Spec, nil); got.UpdateStatus != nil || got.Canary.Phase != api.CanaryPlacing {
 			t.Errorf("it does not go on: %+v, %+v", got.UpdateStatus, got.Canary)
 		}
 		mustApply(t, s, 3, Op{SetUpdateStatus: &SetUpdateStatus{ID: "svc", Status: &swarm.UpdateStatus{State: swarm.UpdateStatePaused},

@@ -118,10 +118,28 @@ func anyCommand(t *rapid.T) Command {
 		rapid.Just(Op{PutNode: &api.Node{ID: node, Meta: meta}}),
 		rapid.Just(Op{DeleteNode: &DeleteNode{ID: node}}),
 		rapid.Custom(func(t *rapid.T) Op {
+			list := []api.Volume{{Name: id.Draw(t, "volume"), Driver: "local", CreatedAt: id.Draw(t, "created")}}
+			return Op{ObserveNode: &ObserveNode{ID: node, Volumes: &list}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{ForgetVolume: &ForgetVolume{Node: node, Name: id.Draw(t, "forgotten"), GiveUp: rapid.Bool().Draw(t, "give up")}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{BeginMove: &BeginMove{ID: id.Draw(t, "move"), Name: id.Draw(t, "moved"), From: node, To: api.NodeID(id.Draw(t, "to"))}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{EndMove: &EndMove{ID: id.Draw(t, "move"), Name: id.Draw(t, "moved"), From: node, To: api.NodeID(id.Draw(t, "to")), Err: rapid.SampledFrom([]string{"", "why"}).Draw(t, "err")}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
 			s := &api.Service{ID: service, Meta: meta}
 			s.Spec.Name = id.Draw(t, "name")
 			s.Spec.TaskTemplate.ForceUpdate = version.Draw(t, "force")
+			if built := id.Draw(t, "image"); built != "x" {
+				s.Image = &api.Image{ID: built}
+			}
+			s.Spec.Labels = map[string]string{api.LabelNamespace: id.Draw(t, "namespace")}
 			s.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: id.Draw(t, "on network")}}
+			s.Spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{Secrets: []*swarm.SecretReference{nil, {SecretID: id.Draw(t, "uses")}}}
 			if rapid.Bool().Draw(t, "job") {
 				s.Spec.Mode.GlobalJob = &swarm.GlobalJob{}
 			}
@@ -129,7 +147,7 @@ func anyCommand(t *rapid.T) Command {
 		}),
 		rapid.Just(Op{DeleteService: &DeleteService{ID: service}}),
 		rapid.Custom(func(t *rapid.T) Op {
-			return Op{CreateTasks: []*api.Task{{ID: task, ServiceID: service, Slot: 1, SpecVersion: version.Draw(t, "spec version"), Status: api.TaskStatus{State: api.TaskPending}}}}
+			return Op{CreateTasks: []*api.Task{{ID: task, ServiceID: service, Slot: 1, PodOf: api.TaskID(rapid.SampledFrom([]string{"", "", "x"}).Draw(t, "pod of")), SpecVersion: version.Draw(t, "spec version"), Status: api.TaskStatus{State: api.TaskPending}}}}
 		}),
 		rapid.Just(Op{AssignTasks: []Assign{{Task: task, Node: node}}}),
 		rapid.Custom(func(t *rapid.T) Op { return Op{DesireTasks: []Desire{{task, taskState.Draw(t, "desired")}}} }),
@@ -141,6 +159,16 @@ func anyCommand(t *rapid.T) Command {
 			s := &api.Secret{ID: api.SecretID(id.Draw(t, "secret")), Meta: meta}
 			s.Spec.Name, s.Spec.Data = id.Draw(t, "name"), []byte(id.Draw(t, "data"))
 			return Op{PutSecret: s}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			s := &api.Secret{ID: api.SecretID(id.Draw(t, "secret")), Meta: meta}
+			s.Spec.Name, s.Spec.Data = id.Draw(t, "name"), []byte(id.Draw(t, "data"))
+			return Op{PutVersion: &PutVersion{Secret: s}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			c := &api.Config{ID: api.ConfigID(id.Draw(t, "config")), Meta: meta}
+			c.Spec.Name, c.Spec.Data = id.Draw(t, "name"), []byte(id.Draw(t, "data"))
+			return Op{PutVersion: &PutVersion{Config: c, Except: []api.ServiceID{service}}}
 		}),
 		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteSecret: &DeleteSecret{api.SecretID(id.Draw(t, "secret"))}} }),
 		rapid.Custom(func(t *rapid.T) Op {
@@ -161,6 +189,13 @@ func anyCommand(t *rapid.T) Command {
 			return Op{PutAttached: &api.AttachedContainer{ID: id.Draw(t, "container"), NodeID: node, Meta: meta, Networks: []api.Attachment{{Network: api.NetworkID(id.Draw(t, "network"))}}}}
 		}),
 		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteAttached: &DeleteAttached{id.Draw(t, "container")}} }),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{RecordDeploy: &RecordDeploy{Stack: id.Draw(t, "stack"), Version: version.Draw(t, "of stack"), Deploys: []api.StackDeploy{{Number: version.Draw(t, "number"), Content: []byte(id.Draw(t, "content")), Secrets: []api.SecretID{api.SecretID(id.Draw(t, "wanted"))}}}}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op {
+			return Op{PutRegistry: &api.Registry{Host: id.Draw(t, "host"), Auth: api.RegistryAuth(id.Draw(t, "auth"))}}
+		}),
+		rapid.Custom(func(t *rapid.T) Op { return Op{DeleteRegistry: &DeleteRegistry{id.Draw(t, "host")}} }),
 	)
 	return Command{At: t0.Add(time.Second), Ops: rapid.SliceOfN(op, 1, 3).Draw(t, "ops")}
 }
@@ -246,6 +281,7 @@ func checkLaws(t *rapid.T, v *View) {
 	}
 	checkSpaces(t, v)
 	checkAddresses(t, v)
+	checkVersions(t, v)
 }
 
 // checkSpaces checks that no two networks share a name, an address or an identifier.

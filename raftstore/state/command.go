@@ -53,6 +53,28 @@ type Op struct {
 	// refused.
 	PutAttached    *api.AttachedContainer `cbor:"19,keyasint,omitempty"`
 	DeleteAttached *DeleteAttached        `cbor:"20,keyasint,omitempty"`
+	PutVersion     *PutVersion            `cbor:"21,keyasint,omitempty"`
+	RecordDeploy   *RecordDeploy          `cbor:"23,keyasint,omitempty"`
+	// PutRegistry sets the credentials of a registry, whatever they were.
+	PutRegistry    *api.Registry   `cbor:"28,keyasint,omitempty"`
+	DeleteRegistry *DeleteRegistry `cbor:"29,keyasint,omitempty"`
+	ForgetVolume   *ForgetVolume   `cbor:"26,keyasint,omitempty"`
+	BeginMove      *BeginMove      `cbor:"31,keyasint,omitempty"`
+	EndMove        *EndMove        `cbor:"32,keyasint,omitempty"`
+}
+
+// PutVersion gives the name of a secret, or of a config, another content: one
+// object is set. It is a new one with an ID of its own, or a kept version of the
+// name, whose content then stays what it is. Meta.Version.Index is that of the
+// version which has the name, and which is superseded. All services that refer
+// to a version of the name refer to this one afterwards: for each that is an
+// update, and its way back is the version that it had.
+type PutVersion struct {
+	Secret *api.Secret `cbor:"1,keyasint,omitempty"`
+	Config *api.Config `cbor:"2,keyasint,omitempty"`
+	// Except are services that stay as they are, since another operation of the
+	// command puts them.
+	Except []api.ServiceID `cbor:"3,keyasint,omitempty"`
 }
 
 // ObserveNode records what is observed of a node; nil fields stay as they are.
@@ -74,6 +96,41 @@ type ObserveNode struct {
 	PortProblems *map[string]string `cbor:"9,keyasint,omitempty"`
 	// Load is how busy the node is.
 	Load *api.NodeLoad `cbor:"10,keyasint,omitempty"`
+	// Settled says whether the node has told what became of its tasks: see
+	// NodeStatus.Unsettled.
+	Settled *bool `cbor:"14,keyasint,omitempty"`
+	// Volumes are all named volumes of the node, in the order of their names.
+	Volumes *[]api.Volume `cbor:"11,keyasint,omitempty"`
+}
+
+// ForgetVolume says that a node's copy of a volume holds no task any more. The
+// copy is gone, or, with GiveUp, may be there still and is nobody's data.
+type ForgetVolume struct {
+	Node   api.NodeID `cbor:"1,keyasint"`
+	Name   string     `cbor:"2,keyasint"`
+	GiveUp bool       `cbor:"3,keyasint,omitempty"`
+}
+
+// BeginMove begins the move of a volume: the tasks that use it on the node that
+// has it are to stop, and none is placed that would use it on either node before
+// EndMove. A conflict where the one node has no copy that can be moved, or the
+// other one has or uses a volume of that name.
+type BeginMove struct {
+	ID   string     `cbor:"1,keyasint"`
+	Name string     `cbor:"2,keyasint"`
+	From api.NodeID `cbor:"3,keyasint"`
+	To   api.NodeID `cbor:"4,keyasint"`
+}
+
+// EndMove ends the move with the ID; a conflict where that is not under way.
+// Without Err the copy on the new node is the volume, else the old one stays it;
+// the other copy is left to be removed.
+type EndMove struct {
+	ID   string     `cbor:"1,keyasint"`
+	Name string     `cbor:"2,keyasint"`
+	From api.NodeID `cbor:"3,keyasint"`
+	To   api.NodeID `cbor:"4,keyasint"`
+	Err  string     `cbor:"5,keyasint,omitempty"`
 }
 
 // Verdict is what the leader thinks of a node, and why.
@@ -120,12 +177,13 @@ type DeleteService struct {
 	ID api.ServiceID `cbor:"1,keyasint"`
 }
 
-// DeleteSecret removes a secret that no service uses.
+// DeleteSecret removes a secret that no service uses, with all its versions; or
+// one version that has been superseded.
 type DeleteSecret struct {
 	ID api.SecretID `cbor:"1,keyasint"`
 }
 
-// DeleteConfig removes a config that no service uses.
+// DeleteConfig is as DeleteSecret.
 type DeleteConfig struct {
 	ID api.ConfigID `cbor:"1,keyasint"`
 }
@@ -135,9 +193,27 @@ type DeleteNetwork struct {
 	ID api.NetworkID `cbor:"1,keyasint"`
 }
 
+// RecordDeploy adds a deploy to what is remembered of a stack, which is created
+// where it is not there. It belongs into the command that carries the deploy out.
+type RecordDeploy struct {
+	Stack string `cbor:"1,keyasint"`
+	// Version is that of the stack which the deploy replaces, as in every put.
+	Version uint64 `cbor:"2,keyasint,omitempty"`
+	// Deploys are the new ones, the oldest first: the one in force is the last,
+	// and before the first one that is remembered goes what was found.
+	Deploys []api.StackDeploy `cbor:"3,keyasint"`
+	// Outcome is how far the deploy had come that was in force.
+	Outcome string `cbor:"4,keyasint,omitempty"`
+}
+
 // DeleteAttached takes an attached container's addresses back.
 type DeleteAttached struct {
 	ID string `cbor:"1,keyasint"`
+}
+
+// DeleteRegistry forgets the credentials of a registry.
+type DeleteRegistry struct {
+	Host string `cbor:"1,keyasint"`
 }
 
 // Assign gives a waiting task its node, and its addresses. It is stale where a

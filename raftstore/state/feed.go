@@ -28,6 +28,8 @@ type Event struct {
 	Networks []Pair[api.Network]
 	Attached []Pair[api.AttachedContainer]
 
+	Registries []Pair[api.Registry]
+
 	next *link
 }
 
@@ -99,7 +101,7 @@ func (c *Cursor) TryNext() (*Event, bool) {
 }
 
 func (e *Event) empty() bool {
-	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks)+len(e.Secrets)+len(e.Configs)+len(e.Networks)+len(e.Attached) == 0
+	return !e.Reset && !e.Cluster && len(e.Nodes)+len(e.Services)+len(e.Tasks)+len(e.Secrets)+len(e.Configs)+len(e.Networks)+len(e.Attached)+len(e.Registries) == 0
 }
 
 func (e *Event) add(x *tx) {
@@ -111,4 +113,5 @@ func (e *Event) add(x *tx) {
 	e.Configs = append(e.Configs, x.configs...)
 	e.Networks = append(e.Networks, x.networks...)
 	e.Attached = append(e.Attached, x.attached...)
+	e.Registries = append(e.Registries, x.registries...)
 }

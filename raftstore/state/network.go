@@ -86,7 +86,9 @@ func (v *View) checkUnused(n *api.Network) error {
 	}
 	var tasks, containers []string
 	for t := range v.NetworkTasks(n.ID) {
-		tasks = append(tasks, v.TaskName(t))
+		if !v.OutOfReach(t) {
+			tasks = append(tasks, v.TaskName(t))
+		}
 	}
 	for c := range v.NetworkAttached(n.ID) {
 		containers = append(containers, attachedName(c))
@@ -102,6 +104,14 @@ func (v *View) checkUnused(n *api.Network) error {
 		return api.Errorf(api.CodeInvalid, "network %s is in use by container %s: disconnect or remove it first", n.Spec.Name, few(containers))
 	}
 	return nil
+}
+
+// OutOfReach reports whether a task is to end on a node that is down. Nobody can
+// say when it has, so nothing waits for it: should the node come back, it hears of
+// the network's end before it does anything for the task.
+func (v *View) OutOfReach(t *api.Task) bool {
+	n := v.Node(t.NodeID)
+	return t.Desired > api.TaskRunning && n != nil && n.Status.State == api.NodeDown
 }
 
 // few names the first of a list, and how many more there are.

@@ -61,6 +61,9 @@ func play(t *testing.T, script string) string {
 		case "dump":
 			dump(&out, s.View())
 			continue
+		case "contents":
+			dumpContents(&out, s.View())
+			continue
 		case "addresses":
 			tellAddresses(&out, s.View())
 			continue
@@ -137,6 +140,8 @@ func parseOp(t *testing.T, words []string) Op {
 		return Op{DeleteNode: &DeleteNode{ID: api.NodeID(plain[0]), Version: number("version")}}
 	case "session":
 		return Op{ObserveNode: &ObserveNode{ID: api.NodeID(plain[0]), IfSession: args["if"], Status: &api.NodeStatus{State: api.NodeReady, Session: plain[1]}}}
+	case "down":
+		return Op{ObserveNode: &ObserveNode{ID: api.NodeID(plain[0]), Verdict: &Verdict{State: api.NodeDown}}}
 	case "task":
 		return Op{CreateTasks: []*api.Task{{ID: api.TaskID(plain[0]), ServiceID: api.ServiceID(plain[1]), Slot: 1, SpecVersion: number("spec"), Desired: api.TaskRunning, Status: api.TaskStatus{State: api.TaskPending}}}}
 	case "assign":
@@ -167,6 +172,11 @@ func parseObject(verb string, plain []string, args map[string]string, meta api.M
 		return Op{DeleteSecret: &DeleteSecret{ID: api.SecretID(plain[0])}}, true
 	case "config":
 		return Op{PutConfig: &api.Config{ID: api.ConfigID(plain[0]), Meta: meta, Spec: api.ConfigSpec{Annotations: named(1), Data: []byte(args["data"])}}}, true
+	case "secret-version":
+		s := &api.Secret{ID: api.SecretID(plain[0]), Meta: meta, Spec: api.SecretSpec{Annotations: named(1), Data: []byte(args["data"])}}
+		return Op{PutVersion: &PutVersion{Secret: s, Except: []api.ServiceID{api.ServiceID(args["except"])}}}, true
+	case "config-version":
+		return Op{PutVersion: &PutVersion{Config: &api.Config{ID: api.ConfigID(plain[0]), Meta: meta, Spec: api.ConfigSpec{Annotations: named(1), Data: []byte(args["data"])}}}}, true
 	case "rm-config":
 		return Op{DeleteConfig: &DeleteConfig{ID: api.ConfigID(plain[0])}}, true
 	case "rm-network":
@@ -303,6 +313,35 @@ func sign[T any](p Pair[T], name func(*T) any) string {
 		return fmt.Sprint("-", name(p.Before))
 	}
 	return fmt.Sprint("~", name(p.After))
+}
+
+// dumpContents tells of every version of a secret or a config, and of those who refer to them.
+func dumpContents(out *strings.Builder, v *View) {
+	tell := func(o opened) {
+		fmt.Fprintf(out, "%s is version %d of %s: %q", o.id, o.version.Number(), o.name.Name, o.data)
+		if o.version.Superseded {
+			out.WriteString(", superseded")
+		}
+		out.WriteByte('\n')
+	}
+	refs := func(s *api.ServiceSpec) (ids []string) {
+		for _, r := range refsOf(s) {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	for s := range all[api.Secret](v, tableSecrets, byID) {
+		tell(secrets.open(s))
+	}
+	for c := range all[api.Config](v, tableConfigs, byID) {
+		tell(configs.open(c))
+	}
+	for s := range v.Services() {
+		fmt.Fprintf(out, "service %s: %v, before %v\n", s.Name(), refs(&s.Spec), refs(s.PreviousSpec))
+	}
+	for s := range all[api.SpecVersion](v, tableSpecs, byID) {
+		fmt.Fprintf(out, "spec %s/%d: %v\n", s.ServiceID, s.Version, refs(&s.Spec))
+	}
 }
 
 func dump(out *strings.Builder, v *View) {

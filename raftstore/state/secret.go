@@ -1,180 +1,172 @@
 package state
 
 import (
+	"iter"
 	"slices"
-	"strings"
 
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
 )
 
-// putSecret creates a secret, or gives one other labels: its data stays, so
-// that every task which was given it reads the same.
-func (x *tx) putSecret(s *api.Secret) error {
-	old := x.view().Secret(s.ID)
-	if err := x.checkVersion("secret", string(s.ID), version(old, func(s *api.Secret) api.Meta { return s.Meta }), s.Meta); err != nil {
+// shelf is the table of secrets, or that of configs: whatever is done to them
+// is done to both alike.
+type shelf[T any] struct {
+	kind, table string
+	open        func(*T) opened
+	pairs       func(*tx) *[]Pair[T]
+}
+
+// opened is a secret or a config with what both have; the pointers point into it.
+type opened struct {
+	id         string
+	name       *swarm.Annotations
+	data       []byte
+	templating *swarm.Driver
+	meta       *api.Meta
+	version    *api.ContentVersion
+}
+
+var secrets = shelf[api.Secret]{
+	kind: "secret", table: tableSecrets, pairs: func(x *tx) *[]Pair[api.Secret] { return &x.secrets },
+	open: func(s *api.Secret) opened {
+		return opened{string(s.ID), &s.Spec.Annotations, s.Spec.Data, s.Spec.Templating, &s.Meta, &s.Version}
+	},
+}
+
+var configs = shelf[api.Config]{
+	kind: "config", table: tableConfigs, pairs: func(x *tx) *[]Pair[api.Config] { return &x.configs },
+	open: func(c *api.Config) opened {
+		return opened{string(c.ID), &c.Spec.Annotations, c.Spec.Data, c.Spec.Templating, &c.Meta, &c.Version}
+	},
+}
+
+func (s shelf[T]) byID(v *View, id string) *T { return first[T](v, s.table, byID, key(id)) }
+
+// byName is the version that has the name, or nil.
+func (s shelf[T]) byName(v *View, name string) *T { return first[T](v, s.table, byName, key(name)) }
+
+// versions yields what has a name and what had it.
+func (s shelf[T]) versions(v *View, name string) iter.Seq[*T] {
+	return where[T](v, s.table, byLine, key(name))
+}
+
+// versionIDs are the IDs of those.
+func (s shelf[T]) versionIDs(v *View, name string) (ids []string) {
+	for obj := range s.versions(v, name) {
+		ids = append(ids, s.open(obj).id)
+	}
+	return ids
+}
+
+func (s shelf[T]) version(obj *T) uint64 {
+	return version(obj, func(obj *T) api.Meta { return *s.open(obj).meta })
+}
+
+func (s shelf[T]) store(x *tx, old, next *T) {
+	meta := s.open(next).meta
+	*meta = x.meta(old != nil, *meta)
+	x.put(s.table, next)
+	*s.pairs(x) = append(*s.pairs(x), Pair[T]{Before: old, After: next})
+}
+
+func (s shelf[T]) drop(x *tx, obj *T) {
+	x.deleteRow(s.table, obj)
+	*s.pairs(x) = append(*s.pairs(x), Pair[T]{Before: obj})
+}
+
+// put creates a secret or a config, or gives one other labels: its data stays,
+// so that every task which was given it reads the same.
+func (s shelf[T]) put(x *tx, given *T) error {
+	next := *given
+	o := s.open(&next)
+	old := s.byID(x.view(), o.id)
+	if err := x.checkVersion(s.kind, o.id, s.version(old), *o.meta); err != nil {
 		return err
 	}
-	next := *s
-	if old != nil {
-		next.Spec = old.Spec
-		next.Spec.Labels = s.Spec.Labels
-		next.Meta.CreatedAt = old.Meta.CreatedAt
-	} else if first[api.Secret](x.view(), tableSecrets, byName, key(s.Spec.Name)) != nil {
-		return api.Errorf(api.CodeConflict, "secret %s already exists", s.Spec.Name)
+	switch labels := o.name.Labels; {
+	case old == nil && s.byName(x.view(), o.name.Name) != nil:
+		return api.Errorf(api.CodeConflict, "%s %s already exists", s.kind, o.name.Name)
+	case old == nil:
+		*o.version = api.ContentVersion{}
+	case s.open(old).version.Superseded:
+		return s.superseded(old)
+	default:
+		next = *old
+		o.name.Labels = labels
 	}
-	next.Meta = x.meta(old != nil, next.Meta)
-	x.put(tableSecrets, &next)
-	x.secrets = append(x.secrets, Pair[api.Secret]{Before: old, After: &next})
+	s.store(x, old, &next)
 	return nil
 }
 
-func (x *tx) deleteSecret(id api.SecretID) error {
-	old := x.view().Secret(id)
+// superseded refuses to change what has no name any more.
+func (s shelf[T]) superseded(obj *T) error {
+	o := s.open(obj)
+	return api.Errorf(api.CodeConflict, "%s %s: this is version %d, and another has taken its place: read it by its name", s.kind, o.name.Name, o.version.Number())
+}
+
+// remove removes a name with all its versions, or one version that has been
+// superseded. What a service uses stays; what only its previous spec refers to,
+// or an update that was not finished, does not hold anybody up.
+func (s shelf[T]) remove(x *tx, id string) error {
+	old := s.byID(x.view(), id)
 	if old == nil {
-		return api.Errorf(api.CodeNotFound, "secret %s not found", id)
+		return api.Errorf(api.CodeNotFound, "%s %s not found", s.kind, id)
 	}
-	if err := inUse("secret", old.Spec.Name, x.view().SecretUsers(id)); err != nil {
+	gone, o := []*T{old}, s.open(old)
+	if !o.version.Superseded {
+		gone = slices.Collect(s.versions(x.view(), o.name.Name))
+	}
+	var ids []string
+	for _, obj := range gone {
+		ids = append(ids, s.open(obj).id)
+	}
+	if err := inUse(s.kind, o.name.Name, x.view().users(func(spec *api.ServiceSpec) bool {
+		return refers(refsOf(spec), s.kind, ids...)
+	})); err != nil {
 		return err
 	}
-	x.deleteRow(tableSecrets, old)
-	x.secrets = append(x.secrets, Pair[api.Secret]{Before: old})
+	for _, obj := range gone {
+		s.drop(x, obj)
+	}
 	return nil
 }
 
-// putConfig creates a config, or gives one other labels.
-func (x *tx) putConfig(c *api.Config) error {
-	old := x.view().Config(c.ID)
-	if err := x.checkVersion("config", string(c.ID), version(old, func(c *api.Config) api.Meta { return c.Meta }), c.Meta); err != nil {
+// supersede gives a name another content: see PutVersion.
+func (s shelf[T]) supersede(x *tx, given *T, except []api.ServiceID) error {
+	next := *given
+	o := s.open(&next)
+	name, labels := o.name.Name, o.name.Labels
+	current := s.byName(x.view(), name)
+	if current == nil {
+		return api.Errorf(api.CodeNotFound, "%s %s not found", s.kind, name)
+	}
+	if err := x.checkVersion(s.kind, name, s.version(current), *o.meta); err != nil {
 		return err
 	}
-	next := *c
-	if old != nil {
-		next.Spec = old.Spec
-		next.Spec.Labels = c.Spec.Labels
-		next.Meta.CreatedAt = old.Meta.CreatedAt
-	} else if first[api.Config](x.view(), tableConfigs, byName, key(c.Spec.Name)) != nil {
-		return api.Errorf(api.CodeConflict, "config %s already exists", c.Spec.Name)
+	kept := s.byID(x.view(), o.id)
+	switch {
+	case kept == nil:
+	case kept == current, s.open(kept).name.Name != name:
+		return api.Errorf(api.CodeConflict, "%s %s exists", s.kind, o.id)
+	default:
+		next = *kept
+		o.name.Labels = labels
 	}
-	next.Meta = x.meta(old != nil, next.Meta)
-	x.put(tableConfigs, &next)
-	x.configs = append(x.configs, Pair[api.Config]{Before: old, After: &next})
+	was := *current
+	w := s.open(&was)
+	*o.version = api.ContentVersion{Before: w.version.Before + 1}
+	w.version.Superseded = true
+	s.store(x, current, &was)
+	s.store(x, kept, &next)
+	x.moveServices(s.kind, s.versionIDs(x.view(), name), o.id, except)
+	x.loosen([]api.ContentRef{{Kind: s.kind, ID: w.id}})
 	return nil
 }
 
-func (x *tx) deleteConfig(id api.ConfigID) error {
-	old := x.view().Config(id)
-	if old == nil {
-		return api.Errorf(api.CodeNotFound, "config %s not found", id)
+// collect drops a version that is superseded and that nothing refers to.
+func (s shelf[T]) collect(x *tx, id string) {
+	if obj := s.byID(x.view(), id); obj != nil && s.open(obj).version.Superseded && !x.view().refersTo(s.kind, id) {
+		s.drop(x, obj)
 	}
-	if err := inUse("config", old.Spec.Name, x.view().ConfigUsers(id)); err != nil {
-		return err
-	}
-	x.deleteRow(tableConfigs, old)
-	x.configs = append(x.configs, Pair[api.Config]{Before: old})
-	return nil
-}
-
-// CheckContents refuses a spec with references to secrets and configs that there
-// are not, or whose name and ID are not of the same one; in Docker's words.
-func (v *View) CheckContents(s *api.ServiceSpec) error {
-	return v.checkContents(s, func(r *api.ContentRef) bool {
-		name, ok := v.contentName(r)
-		return ok && name == r.Name
-	})
-}
-
-// checkRemoved refuses a spec whose proposer has seen a secret or a config that
-// has been removed since. What the service refers to already it may go on
-// referring to: a rollback by itself may have gone back to it.
-func (v *View) checkRemoved(s *api.ServiceSpec, old *api.Service) error {
-	return v.checkContents(s, func(r *api.ContentRef) bool {
-		same := func(o api.ContentRef) bool { return o.Kind == r.Kind && o.ID == r.ID }
-		_, ok := v.contentName(r)
-		return ok || old != nil && slices.ContainsFunc(api.ContentRefs(old.Spec.TaskTemplate.ContainerSpec), same)
-	})
-}
-
-func (v *View) checkContents(s *api.ServiceSpec, ok func(*api.ContentRef) bool) error {
-	missing := map[string][]string{}
-	for _, r := range api.ContentRefs(s.TaskTemplate.ContainerSpec) {
-		if !ok(&r) && !slices.Contains(missing[r.Kind], r.Name) {
-			missing[r.Kind] = append(missing[r.Kind], r.Name)
-		}
-	}
-	if err := notFound("secret", missing["secret"]); err != nil {
-		return err
-	}
-	return notFound("config", missing["config"])
-}
-
-func (v *View) contentName(r *api.ContentRef) (name string, ok bool) {
-	if r.Kind == "secret" {
-		if s := v.Secret(api.SecretID(r.ID)); s != nil {
-			return s.Spec.Name, true
-		}
-	} else if c := v.Config(api.ConfigID(r.ID)); c != nil {
-		return c.Spec.Name, true
-	}
-	return "", false
-}
-
-// Content is what nodes are told of a secret or a config that a task refers to.
-func (v *View) Content(r *api.ContentRef) *api.Content {
-	if r.Kind == "secret" {
-		if s := v.Secret(api.SecretID(r.ID)); s != nil {
-			return &api.Content{ID: r.ID, Data: s.Spec.Data, Template: s.Spec.Templating != nil && s.Spec.Templating.Name != ""}
-		}
-	} else if c := v.Config(api.ConfigID(r.ID)); c != nil {
-		return &api.Content{ID: r.ID, Data: c.Spec.Data, Template: c.Spec.Templating != nil && c.Spec.Templating.Name != ""}
-	}
-	return &api.Content{ID: r.ID, Gone: true}
-}
-
-func notFound(kind string, names []string) error {
-	switch len(names) {
-	case 0:
-		return nil
-	case 1:
-		return api.Errorf(api.CodeInvalid, "%s not found: %s", kind, names[0])
-	}
-	return api.Errorf(api.CodeInvalid, "%ss not found: %s", kind, strings.Join(names, ", "))
-}
-
-// SecretUsers are the names of the services that use a secret.
-func (v *View) SecretUsers(id api.SecretID) []string {
-	return v.users(func(s *api.ServiceSpec) bool {
-		c := s.TaskTemplate.ContainerSpec
-		return c != nil && slices.ContainsFunc(c.Secrets, func(r *swarm.SecretReference) bool { return r != nil && r.SecretID == string(id) })
-	})
-}
-
-// ConfigUsers are the names of the services that use a config.
-func (v *View) ConfigUsers(id api.ConfigID) []string {
-	return v.users(func(s *api.ServiceSpec) bool {
-		c := s.TaskTemplate.ContainerSpec
-		return c != nil && slices.ContainsFunc(c.Configs, func(r *swarm.ConfigReference) bool { return r != nil && r.ConfigID == string(id) })
-	})
-}
-
-func (v *View) users(uses func(*api.ServiceSpec) bool) []string {
-	var names []string
-	for s := range v.Services() {
-		if uses(&s.Spec) {
-			names = append(names, s.Name())
-		}
-	}
-	return names
-}
-
-// inUse refuses the removal of what services use, in Docker's words.
-func inUse(kind, name string, users []string) error {
-	switch len(users) {
-	case 0:
-		return nil
-	case 1:
-		return api.Errorf(api.CodeInvalid, "%s '%s' is in use by the following service: %s", kind, name, users[0])
-	}
-	return api.Errorf(api.CodeInvalid, "%s '%s' is in use by the following services: %s", kind, name, strings.Join(users, ", "))
 }

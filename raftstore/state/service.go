@@ -24,6 +24,9 @@ func (x *tx) putService(s *api.Service) error {
 	if err := x.view().checkRemoved(&s.Spec, old); err != nil {
 		return err
 	}
+	if err := x.view().checkDepends(&s.Spec); err != nil {
+		return err
+	}
 	next := *s
 	next.Meta = x.meta(old != nil, s.Meta)
 	if old == nil {
@@ -36,22 +39,34 @@ func (x *tx) putService(s *api.Service) error {
 	if next.Endpoint, refused = x.endpoint(old, &next); len(refused) > 0 {
 		return refused[0]
 	}
-	next.JobStatus = x.jobStatus(old, &next)
-	x.stamp(old, &next)
-	x.putSpec(&next)
-	x.putServiceRow(old, &next)
+	x.settle(old, &next)
+	return nil
+}
+
+// settle stores a service whose spec and version are decided, with what follows
+// from them.
+func (x *tx) settle(old, next *api.Service) {
+	next.JobStatus = x.jobStatus(old, next)
+	x.stamp(old, next)
+	x.putSpec(next)
+	x.putServiceRow(old, next)
 	if old != nil {
 		x.collectSpec(old.ID, old.SpecVersion)
 		x.collectSpec(old.ID, old.PreviousSpecVersion)
 	}
-	return nil
 }
 
 // putSpec stores the version that the service is at, or gives the one that is
-// stored the service's credentials.
+// stored the service's credentials. One of this very entry of the log nobody
+// has seen yet: it may still become another.
 func (x *tx) putSpec(s *api.Service) {
-	spec := api.SpecVersion{ServiceID: s.ID, Version: s.SpecVersion, Spec: s.Spec}
-	if have := x.view().SpecVersion(s.ID, s.SpecVersion); have != nil {
+	spec := api.SpecVersion{ServiceID: s.ID, Version: s.SpecVersion, Spec: s.Spec, Image: s.Image}
+	have := x.view().SpecVersion(s.ID, s.SpecVersion)
+	switch {
+	case have == nil:
+	case have.Version == x.index:
+		x.loosen(refsOf(&have.Spec))
+	default:
 		if have.RegistryAuth == s.RegistryAuth {
 			return
 		}
@@ -66,16 +81,16 @@ func (x *tx) putSpec(s *api.Service) {
 // that a rollback leaves alone the tasks that still run the old spec.
 func (x *tx) chooseSpecVersion(old, next *api.Service) {
 	next.SpecVersion, next.PreviousSpecVersion = old.SpecVersion, old.PreviousSpecVersion
-	if SameTask(&old.Spec, &next.Spec) {
+	if sameTasks(old, next) || old.SpecVersion == x.index { // which no task can run yet
 		return
 	}
 	prev := x.view().SpecVersion(old.ID, old.PreviousSpecVersion)
 	next.SpecVersion, next.PreviousSpecVersion = x.index, old.SpecVersion
 	switch {
 	case prev == nil:
-	case SameTask(&prev.Spec, &next.Spec):
+	case SameTask(&prev.Spec, &next.Spec) && prev.Image.Same(next.Image):
 		next.SpecVersion = old.PreviousSpecVersion
-	case next.PreviousSpec != nil && SameTask(&prev.Spec, next.PreviousSpec):
+	case next.PreviousSpec != nil && SameTask(&prev.Spec, next.PreviousSpec) && prev.Image.Same(next.PreviousImage):
 		next.PreviousSpecVersion = old.PreviousSpecVersion // the way back passes over what was not finished
 	}
 }
@@ -170,8 +185,7 @@ func (x *tx) setUpdateStatus(u *SetUpdateStatus) {
 		}
 		// As in Docker Swarm there is nothing to go back to afterwards: it would
 		// be what has just failed.
-		next.Spec, next.RegistryAuth = *old.PreviousSpec, old.PreviousRegistryAuth
-		next.PreviousSpec, next.PreviousRegistryAuth = nil, ""
+		goBack(&next)
 		x.chooseSpecVersion(old, &next)
 		x.putSpec(&next)
 		var missing []error
@@ -204,6 +218,8 @@ func (x *tx) deleteService(id api.ServiceID) error {
 		return api.Errorf(api.CodeNotFound, "service %s not found", id)
 	}
 	x.releaseEndpoint(old)
+	x.loosen(refsOf(&old.Spec))
+	x.loosen(refsOf(old.PreviousSpec))
 	x.deleteRow(tableServices, old)
 	x.services = append(x.services, Pair[api.Service]{Before: old})
 	tasks := slices.Collect(x.view().ServiceTasks(id))
@@ -236,5 +252,6 @@ func (x *tx) collectSpec(id api.ServiceID, version uint64) {
 			return
 		}
 	}
+	x.loosen(refsOf(&spec.Spec))
 	x.deleteRow(tableSpecs, spec)
 }

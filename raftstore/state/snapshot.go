@@ -28,6 +28,8 @@ type row struct {
 
 	Attached *api.AttachedContainer `cbor:"11,keyasint,omitempty"`
 	Space    *space                 `cbor:"12,keyasint,omitempty"`
+	Stack    *api.Stack             `cbor:"23,keyasint,omitempty"`
+	Registry *api.Registry          `cbor:"28,keyasint,omitempty"`
 }
 
 // WriteTo streams the view as a snapshot: a format byte, then rows.
@@ -56,10 +58,12 @@ func (v *View) rows() iter.Seq[row] {
 		each(&ok, yield, v.Services(), func(s *api.Service) row { return row{Service: s} })
 		each(&ok, yield, all[api.SpecVersion](v, tableSpecs, byID), func(s *api.SpecVersion) row { return row{Spec: s} })
 		each(&ok, yield, v.Tasks(), func(t *api.Task) row { return row{Task: t} })
-		each(&ok, yield, v.Secrets(), func(s *api.Secret) row { return row{Secret: s} })
-		each(&ok, yield, v.Configs(), func(c *api.Config) row { return row{Config: c} })
+		each(&ok, yield, all[api.Secret](v, tableSecrets, byID), func(s *api.Secret) row { return row{Secret: s} })
+		each(&ok, yield, all[api.Config](v, tableConfigs, byID), func(c *api.Config) row { return row{Config: c} })
 		each(&ok, yield, v.Networks(), func(n *api.Network) row { return row{Network: n} })
 		each(&ok, yield, v.AttachedContainers(), func(c *api.AttachedContainer) row { return row{Attached: c} })
+		each(&ok, yield, v.Stacks(), func(s *api.Stack) row { return row{Stack: s} })
+		each(&ok, yield, v.Registries(), func(r *api.Registry) row { return row{Registry: r} })
 		each(&ok, yield, all[space](v, tableSpaces, byID), func(s *space) row { return row{Space: s} })
 		if ok {
 			yield(row{End: true})
@@ -90,7 +94,7 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
 	s.db = fresh.db
-	view := &View{txn: s.db.Txn(false), index: index}
+	view := newView(s.db, index)
 	s.current.Store(view)
 	s.feed.publish(&Event{Index: index, View: view, Reset: true})
 	return nil
@@ -126,6 +130,10 @@ func (s *State) load(dec *cbor.Decoder) (index uint64, err error) {
 			x.put(tableNetworks, r.Network)
 		case r.Attached != nil:
 			x.put(tableAttached, r.Attached)
+		case r.Stack != nil:
+			x.put(tableStacks, r.Stack)
+		case r.Registry != nil:
+			x.put(tableRegistries, r.Registry)
 		case r.Space != nil:
 			x.put(tableSpaces, r.Space)
 		case r.End:

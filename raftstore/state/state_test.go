@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -171,5 +172,61 @@ func TestIterationsOfAJob(t *testing.T) {
 	mustApply(t, s, 9, Op{PutService: web})
 	if s.View().Service("svc").JobStatus != nil {
 		t.Error("a service that is no job has the status of one")
+	}
+}
+
+// A copy that was given up stays so for as long as the node has a volume of the name,
+// whatever is written into it, and through a snapshot.
+func TestAGivenUpVolumeStaysGivenUp(t *testing.T) {
+	s := New()
+	index := uint64(0)
+	do := func(op Op) {
+		t.Helper()
+		index++
+		if err := s.Apply(index, []Command{{At: t0, Ops: []Op{op}}})[0].Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say := func(created string, names ...string) {
+		t.Helper()
+		list := []api.Volume{}
+		for _, name := range names {
+			list = append(list, api.Volume{Name: name, Driver: "local", CreatedAt: created})
+		}
+		do(Op{ObserveNode: &ObserveNode{ID: "n", Volumes: &list}})
+	}
+	has := func(want string) {
+		t.Helper()
+		for what, v := range map[string]*View{"state": s.View(), "snapshot": restoredCopy(t, s).View()} {
+			got := ""
+			for _, v := range v.Node("n").Volumes {
+				got += fmt.Sprintf("%s %v, ", v.Name, v.GivenUp)
+			}
+			if got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+	}
+	do(Op{PutNode: &api.Node{ID: "n"}})
+	version := s.View().Node("n").Meta.Version
+	say("1", "b", "a")
+	has("a false, b false, ")
+	if s.View().Node("n").Meta.Version != version {
+		t.Error("what a node has made a new version of it")
+	}
+	do(Op{ForgetVolume: &ForgetVolume{Node: "n", Name: "a", GiveUp: true}})
+	do(Op{ForgetVolume: &ForgetVolume{Node: "n", Name: "not-told-of", GiveUp: true}})
+	has("a true, b false, not-told-of true, ")
+	say("1", "a", "not-told-of")
+	has("a true, not-told-of true, ")
+	say("2", "a", "not-told-of")
+	has("a true, not-told-of true, ")
+	say("2", "not-told-of")
+	say("3", "a", "not-told-of")
+	has("a false, not-told-of true, ")
+	do(Op{ForgetVolume: &ForgetVolume{Node: "n", Name: "a"}})
+	has("not-told-of true, ")
+	if got := s.Apply(99, []Command{{Ops: []Op{{ForgetVolume: &ForgetVolume{Node: "gone", Name: "a"}}}}})[0].Err(); !errors.Is(got, api.ErrNotFound) {
+		t.Errorf("got %v", got)
 	}
 }

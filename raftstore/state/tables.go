@@ -20,6 +20,9 @@ const (
 	tableConfigs  = "configs"
 	tableNetworks = "networks"
 	tableAttached = "attached"
+	tableStacks   = "stacks"
+
+	tableRegistries = "registries"
 
 	// What follows is derived, or never told to anybody: see lease.go and port.go.
 	tableSpaces = "spaces"
@@ -35,6 +38,7 @@ const (
 	byNumber  = "number"
 	byIngress = "ingress" // the one network that published ports use
 	byPlace   = "place"   // a node and a network
+	byLine    = "line"    // all versions of a secret or a config that a name has had
 )
 
 // index computes one index entry of an object of type T. A nil key leaves the
@@ -99,6 +103,14 @@ func ingressKey(n *api.Network) []byte {
 	return []byte{0}
 }
 
+// nameKey leaves out what has no name any more.
+func nameKey(name string, v api.ContentVersion) []byte {
+	if v.Superseded {
+		return nil
+	}
+	return key(name)
+}
+
 var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 	tableCluster: table(tableCluster, unique(byID, func(*api.Cluster) []byte { return []byte{0} })),
 	tableNodes: table(tableNodes,
@@ -117,10 +129,12 @@ var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 		many(byWaiting, waitingKey)),
 	tableSecrets: table(tableSecrets,
 		unique(byID, func(s *api.Secret) []byte { return key(s.ID) }),
-		unique(byName, func(s *api.Secret) []byte { return key(s.Spec.Name) })),
+		named(func(s *api.Secret) []byte { return nameKey(s.Spec.Name, s.Version) }),
+		many(byLine, func(s *api.Secret) []byte { return key(s.Spec.Name) })),
 	tableConfigs: table(tableConfigs,
 		unique(byID, func(c *api.Config) []byte { return key(c.ID) }),
-		unique(byName, func(c *api.Config) []byte { return key(c.Spec.Name) })),
+		named(func(c *api.Config) []byte { return nameKey(c.Spec.Name, c.Version) }),
+		many(byLine, func(c *api.Config) []byte { return key(c.Spec.Name) })),
 	tableNetworks: table(tableNetworks,
 		unique(byID, func(n *api.Network) []byte { return key(n.ID) }),
 		unique(byName, func(n *api.Network) []byte { return key(n.Spec.Name) }),
@@ -128,6 +142,10 @@ var schema = &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
 	tableAttached: table(tableAttached,
 		unique(byID, func(c *api.AttachedContainer) []byte { return key(c.ID) }),
 		many(byNode, func(c *api.AttachedContainer) []byte { return key(c.NodeID) })),
+	tableStacks: table(tableStacks,
+		unique(byID, func(s *api.Stack) []byte { return key(s.Name) })),
+	tableRegistries: table(tableRegistries,
+		unique(byID, func(r *api.Registry) []byte { return key(r.Host) })),
 	tableSpaces: table(tableSpaces,
 		unique(byID, func(s *space) []byte { return key(s.Network) })),
 	tableLeases: table(tableLeases,
@@ -147,6 +165,11 @@ func table(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {
 
 func unique[T any](name string, f index[T]) *memdb.IndexSchema {
 	return &memdb.IndexSchema{Name: name, Unique: true, Indexer: f}
+}
+
+// named is the index by the name of a table where some have none.
+func named[T any](f index[T]) *memdb.IndexSchema {
+	return &memdb.IndexSchema{Name: byName, Unique: true, AllowMissing: true, Indexer: f}
 }
 
 func many[T any](name string, f index[T]) *memdb.IndexSchema {

@@ -26,7 +26,11 @@ type tx struct {
 	networks []Pair[api.Network]
 	attached []Pair[api.AttachedContainer]
 
-	spaces map[api.NetworkID]*space // those that the command has looked at
+	registries []Pair[api.Registry]
+
+	spaces   map[api.NetworkID]*space // those that the command has looked at
+	loose    []api.ContentRef         // references that the command has taken out: see collectContents
+	recorded map[string]bool          // stacks that the command has recorded a deploy of
 }
 
 // view reads what the command has done so far.
@@ -82,6 +86,12 @@ func (x *tx) storeNode(old, next *api.Node) {
 }
 
 func (x *tx) putServiceRow(old, next *api.Service) {
+	if old != nil && old.Spec.TaskTemplate.ContainerSpec != next.Spec.TaskTemplate.ContainerSpec {
+		x.loosen(refsOf(&old.Spec))
+	}
+	if old != nil && old.PreviousSpec != next.PreviousSpec {
+		x.loosen(refsOf(old.PreviousSpec))
+	}
 	x.put(tableServices, next)
 	x.services = append(x.services, Pair[api.Service]{Before: old, After: next})
 }

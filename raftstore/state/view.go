@@ -16,6 +16,12 @@ import (
 type View struct {
 	txn   *memdb.Txn
 	index uint64
+	db    *memdb.MemDB // what txn reads, for Rehearse; nil within a command
+}
+
+func newView(db *memdb.MemDB, index uint64) *View {
+	now := db.Snapshot()
+	return &View{txn: now.Txn(false), index: index, db: now}
 }
 
 // Index is the index of the last log entry that the view has seen.
@@ -76,21 +82,43 @@ func (v *View) NodeTasks(id api.NodeID) iter.Seq[*api.Task] {
 // WaitingTasks yields the tasks that wait for the scheduler, grouped by service.
 func (v *View) WaitingTasks() iter.Seq[*api.Task] { return all[api.Task](v, tableTasks, byWaiting) }
 
-// Secret returns the secret, or nil.
+// Secret returns the secret, also one that has been superseded, or nil.
 func (v *View) Secret(id api.SecretID) *api.Secret {
 	return first[api.Secret](v, tableSecrets, byID, key(id))
 }
 
-// Secrets yields all secrets in the order of their names.
+// Secrets yields all secrets in the order of their names: of each name the
+// version that has it.
 func (v *View) Secrets() iter.Seq[*api.Secret] { return all[api.Secret](v, tableSecrets, byName) }
 
-// Config returns the config, or nil.
+// SecretVersions yields all secrets in the order of their names, those that have
+// been superseded included.
+func (v *View) SecretVersions() iter.Seq[*api.Secret] {
+	return all[api.Secret](v, tableSecrets, byLine)
+}
+
+// Config returns the config, also one that has been superseded, or nil.
 func (v *View) Config(id api.ConfigID) *api.Config {
 	return first[api.Config](v, tableConfigs, byID, key(id))
 }
 
-// Configs yields all configs in the order of their names.
+// SecretByName returns the secret of that name, or nil.
+func (v *View) SecretByName(name string) *api.Secret {
+	return first[api.Secret](v, tableSecrets, byName, key(name))
+}
+
+// ConfigByName returns the config of that name, or nil.
+func (v *View) ConfigByName(name string) *api.Config {
+	return first[api.Config](v, tableConfigs, byName, key(name))
+}
+
+// Configs yields all configs in the order of their names, as Secrets does.
 func (v *View) Configs() iter.Seq[*api.Config] { return all[api.Config](v, tableConfigs, byName) }
+
+// ConfigVersions is as SecretVersions.
+func (v *View) ConfigVersions() iter.Seq[*api.Config] {
+	return all[api.Config](v, tableConfigs, byLine)
+}
 
 // Network returns the network, or nil.
 func (v *View) Network(id api.NetworkID) *api.Network {
@@ -130,7 +158,8 @@ func (v *View) FindService(ref string) (*api.Service, error) {
 	return find[api.Service](v, tableServices, "service", ref)
 }
 
-// FindSecret returns the secret that ref names, as FindService does.
+// FindSecret returns the secret that ref names, as FindService does. One that
+// has been superseded is found by its ID, or the beginning of it, alone.
 func (v *View) FindSecret(ref string) (*api.Secret, error) {
 	return find[api.Secret](v, tableSecrets, "secret", ref)
 }

@@ -34,7 +34,7 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 		if c.Full() {
 			break
 		}
-		reconcileNode(&c, v, s, sl, p, seen, now)
+		Fill(&c, v, s, sl, p, seen, now)
 	}
 	return c
 }
@@ -43,7 +43,7 @@ func Reconcile(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen,
 // and what the service has left of nodes that were removed: nothing where the
 // constraints do not parse. Where they name other services the nodes are those
 // that have tasks of these, or have none, and follow them; a job finishes what it
-// has begun.
+// has begun. A service that is stopped wants none of them.
 func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slot, Place] {
 	return func(yield func(slot.Slot, Place) bool) {
 		rules, err := slot.RulesOf(&s.Spec)
@@ -61,8 +61,12 @@ func Places(v *state.View, s *api.Service, slots []slot.Slot) iter.Seq2[slot.Slo
 				sl.Key = slot.Key{Node: n.ID}
 			}
 			delete(byNode, n.ID)
-			met, settled := beside.At(n.ID)
-			if !yield(sl, placeOf(n, rules, met, settled && !s.IsJob())) {
+			place := Unwanted
+			if !s.Stopped() {
+				met, settled := beside.At(n.ID)
+				place = placeOf(n, rules, met, settled && !s.IsJob())
+			}
+			if !yield(sl, place) {
 				return
 			}
 		}
@@ -92,7 +96,10 @@ func placeOf(n *api.Node, rules constraint.List, met, settled bool) Place {
 	return Wanted
 }
 
-func reconcileNode(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, p Place, seen slot.Seen, now time.Time) {
+// Fill sees to one slot that is bound to a node: that it has one task, where it is
+// wanted, that what ended is followed as its policy says, and that it has none
+// where it is not.
+func Fill(c *slot.Changes, v *state.View, s *api.Service, sl slot.Slot, p Place, seen slot.Seen, now time.Time) {
 	live := sl.Live()
 	if p == Unwanted {
 		for _, t := range sl.Tasks {

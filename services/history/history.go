@@ -37,6 +37,12 @@ func Reap(v *state.View, id api.ServiceID, slots []slot.Slot) slot.Changes {
 
 func reapSlot(v *state.View, service *api.Service, sl slot.Slot, limit int) (ids []api.TaskID) {
 	gone := service == nil || sl.Number == 0 && v.Node(sl.Node) == nil
+	if sl.Pod != "" {
+		with := v.Task(sl.Pod)
+		if gone = service == nil || with == nil; !gone && with.Status.State.Terminal() && limit > 0 {
+			limit = 1 // one for each that its own history has kept
+		}
+	}
 	holder, last := holderOf(v, service, sl), lastAttempts(sl)
 	kept := len(sl.Tasks)
 	for _, t := range sl.Tasks { // the oldest first

@@ -34,15 +34,20 @@ type job struct {
 }
 
 // inNumber sees to the slots of a replicated job, the lowest first: then those
-// that are begun have no gap, and fewer completions cost the least.
+// that are begun have no gap, and fewer completions cost the least. While the job
+// is stopped what is at work ends, and what is complete stays so.
 func (j *job) inNumber(slots []slot.Slot) {
 	atOnce, total := j.service.Completions()
 	room, last := int(min(atOnce, 1<<31)), int(min(total, 1<<31))
+	stopped := j.service.Stopped()
+	if stopped {
+		room = 0
+	}
 	known := make(map[int]slot.Slot, len(slots))
 	for _, sl := range slots {
 		known[sl.Number] = sl
 		room -= j.busy(sl)
-		j.retire(sl, sl.Number > last, j.lost)
+		j.retire(sl, sl.Number > last, func(t *api.Task) bool { return stopped || j.lost(t) })
 	}
 	for n := 1; n <= last && room > 0 && !j.out.Full(); n++ {
 		sl, ok := known[n]

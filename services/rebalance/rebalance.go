@@ -24,6 +24,8 @@ func Check(s *api.Service) error {
 		return api.Errorf(api.CodeInvalid, "service %s is a job and cannot be rebalanced: what its tasks have done would be lost", s.Name())
 	case s.Spec.Mode.Replicated == nil:
 		return api.Errorf(api.CodeInvalid, "service %s is global and cannot be rebalanced: it has one task on every node", s.Name())
+	case s.Spec.Labels[setting.LabelPod] != "":
+		return api.Errorf(api.CodeInvalid, "service %s cannot be rebalanced: each of its tasks is where one of service %s is: rebalance that one", s.Name(), s.Spec.Labels[setting.LabelPod])
 	case s.Spec.Labels[setting.LabelSelfStop] != "":
 		return api.Errorf(api.CodeInvalid, "service %s cannot be rebalanced: it has the label %s, so a task would have to stop before its successor starts: drain a node to move what it has", s.Name(), setting.LabelSelfStop)
 	case rollout.Stopped(s):

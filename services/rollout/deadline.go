@@ -52,11 +52,11 @@ func (u *update) graceOf(t *api.Task) time.Duration {
 }
 
 // due is until when a task is waited for; zero: for ever. What counts as
-// progress is a new task that runs, in whatever slot, and an old one of its own
-// slot that has stopped.
+// progress is a new task that runs, in whatever slot, an old one of its own slot
+// that has stopped, and that the service need not wait for another one any more.
 func (u *update) due(s stall) time.Time {
 	limit := setting.LifecycleOf(u.service.Spec.Labels).ProgressDeadline
-	if limit == 0 || !moves(u.service) {
+	if limit == 0 || !moves(u.service) || u.waits != "" {
 		return time.Time{}
 	}
 	from := u.last

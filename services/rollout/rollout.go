@@ -8,8 +8,10 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/global"
+	"github.com/swarmctl/swarmctl/services/pods"
 	"github.com/swarmctl/swarmctl/services/restart"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
@@ -33,6 +35,7 @@ func Step(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 	}
 	u.retireOld()
 	u.replace()
+	u.tellHeld()
 	switch {
 	case s.Canary.Stands():
 		u.hold()
@@ -98,6 +101,8 @@ type update struct {
 	failed  []*api.Task              // new tasks that ended while they were watched
 	wait    time.Time                // until when the last new task is watched
 	stalled []stall                  // new tasks that do not run yet
+	waits   string                   // for which other services, and what: nothing that serves is replaced meanwhile
+	held    bool                     // a slot is not replaced because of that
 	last    time.Time                // the last progress: a new task came to run, or the update, or its phase, was seen to begin
 }
 
@@ -105,6 +110,10 @@ type update struct {
 func look(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now time.Time) *update {
 	u := &update{view: v, service: s, seen: seen, now: now, cfg: settings(s), last: seen.Update(s, now)}
 	if at := seen.Updates[s.ID].PhaseSince; at.After(u.last) {
+		u.last = at
+	}
+	u.waits = state.Unmet(v, s)
+	if at := seen.Held[s.ID].Last; at.After(u.last) {
 		u.last = at
 	}
 	away := u.away(slots)
@@ -122,14 +131,20 @@ func look(v *state.View, s *api.Service, slots []slot.Slot, seen slot.Seen, now 
 	return u
 }
 
-// away are the slots of a global service that nothing new can be started in,
-// because their nodes are down or paused. They keep what they have, and get
-// the new version when the node is back.
+// away are the slots of a global service, and the pods of sidecars, that nothing
+// new can be started in, because their nodes are down or paused, or the pod ends.
+// They keep what they have, and get the new version when the node is back.
 func (u *update) away(slots []slot.Slot) map[slot.Key]bool {
-	if u.service.Spec.Mode.Global == nil {
+	away := map[slot.Key]bool{}
+	switch {
+	case setting.PodOf(u.service.Spec.Labels) != "":
+		for _, sl := range slots {
+			away[sl.Key] = pods.Place(u.view, sl) != global.Wanted
+		}
+		return away
+	case u.service.Spec.Mode.Global == nil:
 		return nil
 	}
-	away := map[slot.Key]bool{}
 	for sl, place := range global.Places(u.view, u.service, slots) {
 		if place != global.Wanted {
 			away[sl.Key] = true
@@ -368,7 +383,8 @@ func (u *update) retireOld() {
 
 // replace begins with as many slots as the parallelism leaves room for: first
 // those that serve nobody, they cost nothing; then what an update left behind
-// that was not finished; the last are those that run what was good before.
+// that was not finished; the last are those that run what was good before. While
+// the service waits for another one, these go on: their successors would wait.
 func (u *update) replace() {
 	for _, sl := range u.single {
 		u.add(sl, u.service.PreviousSpecVersion)
@@ -378,6 +394,9 @@ func (u *update) replace() {
 		switch {
 		case u.out.Full():
 			return
+		case u.waits != "" && u.serves(sl):
+			u.held = true
+			u.trim(sl)
 		case u.cfg.Parallelism > 0 && u.busy >= int(u.cfg.Parallelism):
 			u.trim(sl)
 		default:

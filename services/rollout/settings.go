@@ -32,10 +32,10 @@ func settings(s *api.Service) swarm.UpdateConfig {
 }
 
 // oneAtATime reports whether two tasks of a slot cannot, or must not, run at
-// the same time: they would want the same port of a host, or the service is one
-// whose task stops itself where it may not be the only one.
+// the same time: they would want the same port of a host, or of a pod, or the
+// service is one whose task stops itself where it may not be the only one.
 func oneAtATime(s *api.ServiceSpec) bool {
-	if task, err := setting.Parse(s.Labels); err == nil && task.SelfStop > 0 {
+	if task, err := setting.Parse(s.Labels); err == nil && (task.SelfStop > 0 || task.Pod != "") {
 		return true
 	}
 	if s.EndpointSpec == nil {

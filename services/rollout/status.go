@@ -7,6 +7,7 @@ import (
 
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/raftstore/state"
 	"github.com/swarmctl/swarmctl/services/slot"
 )
@@ -26,6 +27,28 @@ func (u *update) report(s swarm.UpdateState, message string, started time.Time) 
 		ID:     u.service.ID,
 		Status: &swarm.UpdateStatus{State: s, StartedAt: &started, Message: message},
 	}
+}
+
+// tellHeld says in the update's message that it stands still, and why, or that it
+// goes on: nothing else shows it, where there are no new tasks.
+func (u *update) tellHeld() {
+	status := u.service.UpdateStatus
+	if u.out.Update != nil {
+		status = u.out.Update.Status
+	} else if !moves(u.service) {
+		return
+	}
+	waits := ""
+	if u.held {
+		waits = u.waits
+	}
+	message := api.WithHeld(status.Message, waits)
+	if message == status.Message {
+		return
+	}
+	next := *status
+	next.Message = message
+	u.out.Update = &state.SetUpdateStatus{ID: u.service.ID, Status: &next}
 }
 
 // pause stops the update where it stands, and why is the end of a sentence. The

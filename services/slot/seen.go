@@ -18,13 +18,29 @@ type Seen struct {
 	Updates map[api.ServiceID]UpdateTimes
 	// Rebalanced is since when the last rebalance of a service is seen to have ended.
 	Rebalanced map[api.ServiceID]time.Time
+	// Held is for services that are being updated and wait for others, or have.
+	Held map[api.ServiceID]HeldTimes
 }
 
 // NewSeen returns a Seen that has seen nothing.
 func NewSeen() Seen {
 	return Seen{
 		Tasks: map[api.TaskID]Times{}, Nodes: map[api.NodeID]NodeTimes{}, Updates: map[api.ServiceID]UpdateTimes{},
-		Rebalanced: map[api.ServiceID]time.Time{},
+		Rebalanced: map[api.ServiceID]time.Time{}, Held: map[api.ServiceID]HeldTimes{},
+	}
+}
+
+// HeldTimes is when a service was seen last to wait for another one, or to do so
+// no more.
+type HeldTimes struct {
+	Waits bool
+	Last  time.Time
+}
+
+// NoteHeld records whether a service waits for another one.
+func (s Seen) NoteHeld(id api.ServiceID, waits bool, now time.Time) {
+	if was, ok := s.Held[id]; waits || ok && was.Waits {
+		s.Held[id] = HeldTimes{waits, now}
 	}
 }
 

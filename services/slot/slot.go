@@ -11,30 +11,36 @@ import (
 	"github.com/swarmctl/swarmctl/raftstore/state"
 )
 
-// Key names a slot: a number from 1 in a replicated service, a node in a global one.
+// Key names a slot: a number from 1 in a replicated service, a node in a global
+// one. A slot of sidecars is a pod: it has the task that they live with, its node,
+// and its number where that has one.
 type Key struct {
 	Number int
 	Node   api.NodeID
+	Pod    api.TaskID
 }
 
 // KeyOf is the slot that a task fills.
 func KeyOf(t *api.Task) Key {
-	if t.Slot > 0 {
+	switch {
+	case t.PodOf != "":
+		return Key{Number: t.Slot, Node: t.NodeID, Pod: t.PodOf}
+	case t.Slot > 0:
 		return Key{Number: t.Slot}
 	}
 	return Key{Node: t.NodeID}
 }
 
-// Compare orders slots by number, then by node.
+// Compare orders slots by number, then by node, then by pod.
 func (k Key) Compare(o Key) int {
-	return cmp.Or(cmp.Compare(k.Number, o.Number), cmp.Compare(k.Node, o.Node))
+	return cmp.Or(cmp.Compare(k.Number, o.Number), cmp.Compare(k.Node, o.Node), cmp.Compare(k.Pod, o.Pod))
 }
 
 // Task returns a new task that fills the slot, of the spec version (see Version)
 // and without an ID: who proposes it gives it one.
 func (k Key) Task(s *api.Service, version uint64, desired api.TaskState) *api.Task {
 	return &api.Task{
-		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, SpecVersion: version, JobIteration: s.JobIteration(), Desired: desired,
+		ServiceID: s.ID, Slot: k.Number, NodeID: k.Node, PodOf: k.Pod, SpecVersion: version, JobIteration: s.JobIteration(), Desired: desired,
 		Status: api.TaskStatus{State: api.TaskPending, Message: "waits for a node"},
 	}
 }

@@ -79,6 +79,10 @@ const (
 	// EventEngine says that the engine's own description may have changed:
 	// its labels were reloaded or a plugin came or went. It has no container.
 	EventEngine
+	// EventVolumeMade and EventVolumeGone are about the volume that is their Name,
+	// anybody's; they have no container.
+	EventVolumeMade
+	EventVolumeGone
 )
 
 // Event is something that happened at the engine.
@@ -89,6 +93,7 @@ type Event struct {
 	Name      string
 	ExitCode  int
 	Health    Health
+	Driver    string // of a volume
 	At        time.Time
 }
 
@@ -108,6 +113,12 @@ type Request struct {
 	Spec    *api.ServiceSpec
 	// Networking is empty for a task that is on no network of the cluster.
 	Networking Networking
+	// Image is which image the spec's reference is; nil: the one that has its
+	// name here. Local, where it is set, is what the engine has it as.
+	Image *api.Image
+	Local string
+	// Pod is, for a sidecar, the container whose network namespace it is to share.
+	Pod string
 	// Files are the task's secrets and configs, in the order of its references.
 	Files []File
 }

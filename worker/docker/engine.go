@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -28,6 +29,8 @@ type Config struct {
 	// Host is where the engine listens: unix:///path or tcp://host:port. Empty
 	// means DOCKER_HOST with its companions, and without those the usual socket.
 	Host string
+	// Dial, where it is set, connects to the engine instead: one of another node.
+	Dial func(ctx context.Context) (net.Conn, error)
 	// PullStall is how long a pull may go without any progress before it is
 	// given up. Shorter reports a dead registry sooner; longer bears with a
 	// slow disk that unpacks a large layer. 0 means 2 min.
@@ -49,6 +52,9 @@ type Engine struct {
 	cfg   Config
 	cli   *client.Client
 	pulls singleflight.Group
+	// loaded is under which ID the engine has what came as another's, by that
+	// engine's ID. It saves sending the image again; nothing is wrong without it.
+	loaded sync.Map
 }
 
 // New makes an Engine without contacting it: it may be down.
@@ -59,12 +65,19 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Host != "" {
 		opts = append(opts, client.WithHost(cfg.Host))
 	}
+	if cfg.Dial != nil {
+		// The host is one that no environment can point elsewhere.
+		opts = []client.Opt{client.WithHost("http://node"), client.WithAPIVersionNegotiation(), client.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) { return cfg.Dial(ctx) })}
+	}
 	cli, err := client.NewClientWithOpts(opts...)
 	if err != nil {
 		return nil, api.Errorf(api.CodeInvalid, "container engine %q: %v", cmp.Or(cfg.Host, os.Getenv(client.EnvOverrideHost)), err)
 	}
 	return &Engine{cfg: cfg, cli: cli}, nil
 }
+
+// Close ends the connections that are kept.
+func (e *Engine) Close() error { return e.cli.Close() }
 
 // Host is the engine's address, with its scheme.
 func (e *Engine) Host() string { return e.cli.DaemonHost() }
@@ -91,8 +104,11 @@ func (e *Engine) Create(ctx context.Context, r *Request) (id string, err error) 
 	if err := checkVersion(p, version); err != nil {
 		return "", err
 	}
+	if err := e.checkVolumes(ctx, p.HostConfig.Mounts); err != nil {
+		return "", err
+	}
 	first, rest := p.forVersion(version)
-	c, err := e.create(ctx, p, first, r.Task.ID)
+	c, err := e.createOf(ctx, r, p, first)
 	if err != nil {
 		return "", err
 	}
@@ -102,19 +118,53 @@ func (e *Engine) Create(ctx context.Context, r *Request) (id string, err error) 
 	return c.ID, err
 }
 
-func (e *Engine) create(ctx context.Context, p *Plan, networks *network.NetworkingConfig, task api.TaskID) (Container, error) {
+// createOf makes the container of the very image that the task's reference is.
+// The reference's name stays the container's image where the host has that image
+// under it, since people look for names.
+func (e *Engine) createOf(ctx context.Context, r *Request, p *Plan, networks *network.NetworkingConfig) (Container, error) {
+	if r.Local != "" {
+		p.Config.Image = r.Local
+	}
+	if r.Image == nil || r.Local != "" {
+		c, _, err := e.create(ctx, p, networks, r.Task.ID)
+		return c, err
+	}
+	name := p.Config.Image
+	ref, err := e.FindImage(ctx, name, r.Image)
+	if err != nil {
+		return Container{}, err
+	}
+	p.Config.Image = ref
+	c, fresh, err := e.create(ctx, p, networks, r.Task.ID)
+	if err != nil || !fresh || ref != name {
+		return c, err
+	}
+	// Somebody may have given the name to another image between the two calls.
+	if ref, err = e.FindImage(ctx, name, r.Image); err == nil && ref == name {
+		return c, nil
+	}
+	if rerr := e.Remove(ctx, c.ID); rerr != nil || err != nil {
+		return Container{}, errors.Join(err, rerr)
+	}
+	p.Config.Image = ref
+	c, _, err = e.create(ctx, p, networks, r.Task.ID)
+	return c, err
+}
+
+// create makes a container, or finds it made: fresh says which.
+func (e *Engine) create(ctx context.Context, p *Plan, networks *network.NetworkingConfig, task api.TaskID) (c Container, fresh bool, err error) {
 	resp, err := e.cli.ContainerCreate(ctx, p.Config, p.HostConfig, networks, nil, p.Name)
 	switch {
 	case err == nil:
-		return Container{ID: resp.ID, State: Created}, nil
+		return Container{ID: resp.ID, State: Created}, true, nil
 	case cerrdefs.IsNotFound(err) && !noNetwork(err):
-		return Container{}, fmt.Errorf("%w: %s", ErrNoImage, p.Config.Image)
+		return Container{}, false, fmt.Errorf("%w: %s", ErrNoImage, p.Config.Image)
 	case cerrdefs.IsConflict(err):
 		if c, ierr := e.Inspect(ctx, p.Name); ierr == nil && c.Task == task {
-			return c, nil
+			return c, false, nil
 		}
 	}
-	return Container{}, e.fail(err)
+	return Container{}, false, e.fail(err)
 }
 
 // connect puts a container that has not started on further networks. To say it

@@ -30,7 +30,7 @@ import (
 
 // These tests want the machine's Docker Engine, and fail without one.
 
-const testImage = "swarmctl-worker-test:1"
+var testImage = "swarmctl-worker-test:" + api.NewID()
 
 var imported *Engine // has the test image
 
@@ -314,12 +314,12 @@ func TestImageThatIsNowhere(t *testing.T) {
 	if _, err := b.Create(t.Context(), r); !errors.Is(err, ErrNoImage) {
 		t.Errorf("create: %v, want ErrNoImage", err)
 	}
-	err := b.EnsureImage(t.Context(), "127.0.0.1:1/nothing:1", "")
-	if err == nil || !strings.Contains(err.Error(), `image "127.0.0.1:1/nothing:1": not on this node and the registry did not answer: `) {
+	err := b.PullImage(t.Context(), "127.0.0.1:1/nothing:1", "")
+	if err == nil || errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "the registry did not answer: ") {
 		t.Errorf("pull: %v", err)
 	}
-	if err := b.EnsureImage(t.Context(), testImage, ""); err != nil {
-		t.Errorf("an image that is here: %v", err)
+	if ref, err := b.FindImage(t.Context(), testImage, nil); err != nil || ref != testImage {
+		t.Errorf("an image that is here: %s, %v", ref, err)
 	}
 }
 
@@ -354,7 +354,7 @@ func TestEngineThatIsDown(t *testing.T) {
 	if err := e.Watch(t.Context(), "x", func() {}, nil); !errors.Is(err, api.ErrUnavailable) {
 		t.Errorf("watch: %v", err)
 	}
-	if err := e.EnsureImage(t.Context(), "x", ""); !errors.Is(err, api.ErrUnavailable) {
+	if err := e.PullImage(t.Context(), "x", ""); !errors.Is(err, api.ErrUnavailable) {
 		t.Errorf("pull: %v", err)
 	}
 }

@@ -26,6 +26,7 @@ var watched = filters.NewArgs(
 	filters.Arg("type", string(events.ContainerEventType)),
 	filters.Arg("type", string(events.DaemonEventType)),
 	filters.Arg("type", string(events.PluginEventType)),
+	filters.Arg("type", string(events.VolumeEventType)),
 	filters.Arg("event", string(events.ActionCreate)),
 	filters.Arg("event", string(events.ActionStart)),
 	filters.Arg("event", string(events.ActionKill)),
@@ -39,6 +40,7 @@ var watched = filters.NewArgs(
 )
 
 // Watch calls handle for everything that happens to the cluster's containers,
+// to volumes and to the engine itself,
 // in order, until the context ends or the engine goes away. It calls ready once
 // it has begun: nothing that happens after that is missed.
 func (e *Engine) Watch(ctx context.Context, cluster string, ready func(), handle func(Event)) error {
@@ -63,7 +65,11 @@ func (e *Engine) Watch(ctx context.Context, cluster string, ready func(), handle
 func stamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
 
 func fromMessage(m *events.Message, cluster string) (Event, bool) {
-	if m.Type != events.ContainerEventType {
+	switch m.Type {
+	case events.ContainerEventType:
+	case events.VolumeEventType:
+		return ofVolume(m)
+	default:
 		return Event{Type: EventEngine}, true
 	}
 	attr := m.Actor.Attributes
@@ -89,6 +95,19 @@ func fromMessage(m *events.Message, cluster string) (Event, bool) {
 		ev.Type = EventGone
 	case events.ActionHealthStatus:
 		ev.Type, ev.Health = EventHealth, healthOf(detail)
+	default:
+		return Event{}, false
+	}
+	return ev, true
+}
+
+func ofVolume(m *events.Message) (Event, bool) {
+	ev := Event{Name: m.Actor.ID, Driver: m.Actor.Attributes["driver"], At: time.Unix(0, m.TimeNano)}
+	switch m.Action {
+	case events.ActionCreate:
+		ev.Type = EventVolumeMade
+	case events.ActionDestroy:
+		ev.Type = EventVolumeGone
 	default:
 		return Event{}, false
 	}

@@ -46,6 +46,11 @@ func (p *Plan) join(r *Request) error {
 		return err
 	}
 	p.HostConfig.NetworkMode = mode
+	if mode.IsContainer() { // whose names and resolvers are that container's: an engine refuses others
+		p.Config.Hostname, p.HostConfig.ExtraHosts = "", nil
+		p.HostConfig.DNS, p.HostConfig.DNSSearch, p.HostConfig.DNSOptions = nil, nil, nil
+		return nil
+	}
 	list := r.Networking.Networks
 	if len(list) == 0 {
 		return nil
@@ -73,11 +78,15 @@ func (e *EndpointPlan) settings() *network.EndpointSettings {
 	return s
 }
 
-// networkMode is the network that a container is made in: one of the engine's
-// own by name, the first of the cluster's, or the engine's default bridge.
+// networkMode is the network that a container is made in: another container's,
+// one of the engine's own by name, the first of the cluster's, or the engine's default bridge.
 func networkMode(r *Request) (container.NetworkMode, error) {
 	own, list := enginesOwn(r), r.Networking.Networks
 	switch {
+	case r.Task.PodOf != "" && (r.Pod == "" || len(own)+len(list) > 0):
+		return "", api.Errorf(api.CodeInvalid, "a sidecar is in the network namespace of the task that it lives with, task %s, and in no network of its own", r.Task.PodOf)
+	case r.Task.PodOf != "":
+		return container.NetworkMode("container:" + r.Pod), nil
 	case len(own) == 0 && len(list) == 0:
 		return "", nil
 	case len(own) == 0:

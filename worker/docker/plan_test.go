@@ -32,7 +32,8 @@ type planCase struct {
 	own   map[string]string     // labels of the service, without their prefix
 	has   []api.GenericResource // that were set aside for the task
 	nets  Networking
-	bare  bool // its secrets and configs are not on the node
+	pod   string // the container that it is a sidecar of; "-": it is not known
+	bare  bool   // its secrets and configs are not on the node
 }
 
 // contents are the secrets and configs that cases use.
@@ -59,6 +60,9 @@ func (c planCase) request() *Request {
 	}
 	r.Task.GenericResources = c.has
 	r.Networking = c.nets
+	if c.pod != "" {
+		r.Task.PodOf, r.Pod = "task0", strings.TrimPrefix(c.pod, "-")
+	}
 	for i, f := range api.ContentRefs(t.ContainerSpec) {
 		if !c.bare {
 			r.Files = append(r.Files, File{Path: f.Path, Source: fmt.Sprintf("/run/files/task1/%d", i)})
@@ -75,6 +79,7 @@ func (c planCase) request() *Request {
 
 var planCases = map[string]planCase{
 	"minimal": {},
+	"sidecar": {pod: "c0ffee", spec: swarm.ContainerSpec{Hostname: "own", Hosts: []string{"10.0.0.1 db"}, DNSConfig: &swarm.DNSConfig{Nameservers: []string{"10.0.0.2"}}}},
 	"global":  {node: true, spec: swarm.ContainerSpec{Hostname: "{{.Service.Name}}-{{.Task.Slot}}"}},
 	"process": {spec: swarm.ContainerSpec{
 		Image: "docker.io/library/nginx:1.27", Command: []string{"/bin/server"}, Args: []string{"-v", "--port=80"},
@@ -112,6 +117,9 @@ var planCases = map[string]planCase{
 		{Type: mount.TypeVolume, Target: "/anonymous"},
 		{Type: mount.TypeTmpfs, Target: "/tmp", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Mode: 0o1777, Options: [][]string{{"noexec"}}}},
 	}}},
+	"nfs": {spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "share", Target: "/share", VolumeOptions: &mount.VolumeOptions{
+		NoCopy: true, Labels: map[string]string{"a": "b"}, DriverConfig: &mount.Driver{Name: "local", Options: map[string]string{"type": "nfs", "o": "addr=10.0.0.1,rw,nfsvers=4", "device": ":/exports/share"}},
+	}}}}},
 	"own-settings": {own: map[string]string{
 		"privileged": "true", "devices": "/dev/fuse,/dev/a:/dev/b:r", "gpus": `driver=nvidia,count=2,capabilities=compute,"options=a=b"`, "pid": "host", "ipc": "shareable", "shm-size": "64m", "self-stop": "10s",
 	}},
@@ -289,18 +297,20 @@ func TestMakePlanRefuses(t *testing.T) {
 		want string
 		code api.Code
 	}{
-		"files":         {planCase{bare: true, spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `0 of 1 secrets and configs are on this node`, api.CodeInvalid},
-		"npipe":         {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeNamedPipe, Source: "x", Target: "y"}}}}, `mount "y": type npipe exists on Windows only`, api.CodeUnsupported},
-		"cluster":       {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "x", Target: "/y"}}}}, `mount "/y": cluster volumes are not supported yet`, api.CodeUnsupported},
-		"relative":      {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "data"}}}}, `mount target "data": must be an absolute path`, api.CodeInvalid},
-		"bind name":     {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "data", Target: "/d"}}}}, `mount "/d": source "data" of a bind must be an absolute path`, api.CodeInvalid},
-		"volume path":   {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "/data", Target: "/d"}}}}, `mount "/d": source "/data" of a volume must be a name: use type bind for a path`, api.CodeInvalid},
-		"tmpfs source":  {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "x", Target: "/d"}}}}, `mount "/d": a tmpfs has no source, but "x" is given`, api.CodeInvalid},
-		"mount type":    {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
-		"network":       {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": the task has no address in a network of the cluster of that name, and of the engine's own it can use only one of host, none and bridge`, api.CodeUnsupported},
-		"host and more": {planCase{nets: onNetworks("back"), task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "back"}, {Target: "host"}}}}, `network "host": a task in it cannot be in network "back" of the cluster too: leave one of them out`, api.CodeInvalid},
-		"own label":     {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.strategy, swarmctl.update.progress-deadline; other labels must not begin with "swarmctl."`, api.CodeInvalid},
-		"template":      {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`, api.CodeInvalid},
+		"files":                {planCase{bare: true, spec: swarm.ContainerSpec{Secrets: []*swarm.SecretReference{{SecretName: "key"}}}}, `0 of 1 secrets and configs are on this node`, api.CodeInvalid},
+		"npipe":                {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeNamedPipe, Source: "x", Target: "y"}}}}, `mount "y": type npipe exists on Windows only`, api.CodeUnsupported},
+		"cluster":              {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "x", Target: "/y"}}}}, `mount "/y": cluster volumes are not supported yet`, api.CodeUnsupported},
+		"relative":             {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "data"}}}}, `mount target "data": must be an absolute path`, api.CodeInvalid},
+		"bind name":            {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "data", Target: "/d"}}}}, `mount "/d": source "data" of a bind must be an absolute path`, api.CodeInvalid},
+		"volume path":          {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "/data", Target: "/d"}}}}, `mount "/d": source "/data" of a volume must be a name: use type bind for a path`, api.CodeInvalid},
+		"tmpfs source":         {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "x", Target: "/d"}}}}, `mount "/d": a tmpfs has no source, but "x" is given`, api.CodeInvalid},
+		"mount type":           {planCase{spec: swarm.ContainerSpec{Mounts: []mount.Mount{{Type: "floppy", Target: "/d"}}}}, `mount "/d": unknown type "floppy": use bind, volume or tmpfs`, api.CodeInvalid},
+		"network":              {planCase{task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "backend"}}}}, `network "backend": the task has no address in a network of the cluster of that name, and of the engine's own it can use only one of host, none and bridge`, api.CodeUnsupported},
+		"host and more":        {planCase{nets: onNetworks("back"), task: swarm.TaskSpec{Networks: []swarm.NetworkAttachmentConfig{{Target: "back"}, {Target: "host"}}}}, `network "host": a task in it cannot be in network "back" of the cluster too: leave one of them out`, api.CodeInvalid},
+		"lone sidecar":         {planCase{pod: "-"}, `a sidecar is in the network namespace of the task that it lives with, task task0, and in no network of its own`, api.CodeInvalid},
+		"sidecar on a network": {planCase{pod: "c0ffee", nets: onNetworks("back")}, `a sidecar is in the network namespace of the task that it lives with, task task0, and in no network of its own`, api.CodeInvalid},
+		"own label":            {planCase{own: map[string]string{"priviledged": "true"}}, `label "swarmctl.priviledged": this version of swarmctl knows no such label: it knows swarmctl.canary, swarmctl.canary.promote-after, swarmctl.depends-on, swarmctl.devices, swarmctl.gpus, swarmctl.host-ip, swarmctl.ipc, swarmctl.pid, swarmctl.pod, swarmctl.privileged, swarmctl.rebalance, swarmctl.reschedule.after, swarmctl.self-stop, swarmctl.shm-size, swarmctl.stopped, swarmctl.strategy, swarmctl.update.progress-deadline, swarmctl.volume.pin; other labels must not begin with "swarmctl."`, api.CodeInvalid},
+		"template":             {planCase{spec: swarm.ContainerSpec{Env: []string{"A={{.Nope}}"}}}, `env A: template "{{.Nope}}": template: expansion:1:2: executing "expansion" at <.Nope>: can't evaluate field Nope in type *expand.Facts`, api.CodeInvalid},
 	} {
 		_, err := MakePlan(c.request())
 		if err == nil || err.Error() != c.want || api.CodeOf(err) != c.code {

@@ -41,12 +41,12 @@ func TestAnImageIsPulledWithTheTasksCredentials(t *testing.T) {
 		_, _ = b.cli.ImageRemove(context.Background(), name, image.RemoveOptions{Force: true, PruneChildren: true})
 	})
 	for _, auth := range []api.RegistryAuth{"", credentials(t, "me", "wrong-word")} {
-		err := b.EnsureImage(t.Context(), name, auth)
+		err := b.PullImage(t.Context(), name, auth)
 		if err == nil || strings.Contains(err.Error(), "wrong-word") || auth != "" && strings.Contains(err.Error(), string(auth)) {
 			t.Errorf("with %s: %v", auth, err)
 		}
 	}
-	if err := b.EnsureImage(t.Context(), name, credentials(t, "me", "secret-word")); err != nil {
+	if err := b.PullImage(t.Context(), name, credentials(t, "me", "secret-word")); err != nil {
 		t.Fatal(err)
 	}
 	if r.AskedBy("me") == 0 {

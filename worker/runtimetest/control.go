@@ -2,6 +2,7 @@ package runtimetest
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -89,6 +90,7 @@ func (e *Engine) Wipe() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	clear(e.containers)
+	clear(e.volumes)
 }
 
 // Hang has every call wait until goOn is called.
@@ -119,8 +121,8 @@ func (e *Engine) Pace(d time.Duration) {
 	e.pace = d
 }
 
-// Fail has the next call of a kind fail: describe, watch, list, pull, create,
-// start, inspect, ended, stop, remove, dial.
+// Fail has the next call of a kind fail: describe, watch, list, find, pull, load,
+// create, start, inspect, ended, stop, remove, dial, volumes.
 func (e *Engine) Fail(call string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -134,6 +136,45 @@ func (e *Engine) MissingImage(name string, why error) {
 	e.absent[docker.ImageName(name)] = why
 }
 
+// HasImage has a name, and an ID, be that image's.
+func (e *Engine) HasImage(name string, i api.Image) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.absent, docker.ImageName(name))
+	e.images[docker.ImageName(name)], e.images[i.ID] = i, i
+}
+
+// InRegistry has a pull of a name bring that image.
+func (e *Engine) InRegistry(name string, i api.Image) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.registry[docker.ImageName(name)] = i
+}
+
+// ImageOf is what the container of a task was made of.
+func (e *Engine) ImageOf(id api.TaskID) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b := e.of(id); b != nil {
+		return b.image
+	}
+	return ""
+}
+
+// Loads is how many archives were read to their end.
+func (e *Engine) Loads() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.loads
+}
+
+// Asked are the credentials of all pulls, in turn.
+func (e *Engine) Asked() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.asked)
+}
+
 // CutOff has the next create make a container that is on no network, and fail:
 // an engine that takes one network at a time went away between two calls.
 func (e *Engine) CutOff() {
@@ -142,7 +183,7 @@ func (e *Engine) CutOff() {
 	e.cutOff = true
 }
 
-// Pulls is how often an image was asked for while it was not here.
+// Pulls is how often an image was pulled.
 func (e *Engine) Pulls(name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -183,6 +224,17 @@ func (e *Engine) Networks(id api.TaskID) (names []string) {
 		}
 	}
 	return names
+}
+
+// Pod is the task whose container's network namespace that of another task
+// shares; empty where it has its own.
+func (e *Engine) Pod(id api.TaskID) api.TaskID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b := e.of(id); b != nil && e.containers[b.pod] != nil {
+		return e.containers[b.pod].Task
+	}
+	return ""
 }
 
 // Starts is how often the container of a task was started.

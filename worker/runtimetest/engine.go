@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -30,8 +31,12 @@ type Engine struct {
 	host       string
 	containers map[string]*box          // by ID
 	bridges    map[string]fabric.Bridge // by name
+	volumes    map[string]api.Volume    // by name
+	stuck      map[string]bool          // volumes whose driver does not answer
 	absent     map[string]error
 	pulled     map[string]int
+	images     map[string]api.Image        // by name and ID: what is known of those that are here
+	registry   map[string]api.Image        // what a pull of a name brings
 	auths      map[string]api.RegistryAuth // what an image was asked for with last
 	watchers   map[*watcher]struct{}
 	down       bool
@@ -42,6 +47,8 @@ type Engine struct {
 	pace       time.Duration
 	serial     int
 	starting   int
+	asked      []string // credentials, in turn
+	loads      int
 	busiest    int
 	conns      chan net.Conn
 }
@@ -50,8 +57,10 @@ type box struct {
 	docker.Container
 	cluster  string
 	args     []string
+	image    string // what it was made of
 	networks []docker.EndpointPlan
 	sources  []string // of its files
+	pod      string   // the container whose network namespace it shares
 	checked  bool     // has a health check
 	starts   int
 	sawExit  bool
@@ -72,6 +81,9 @@ func New(host string) *Engine {
 	return &Engine{
 		host: host, containers: map[string]*box{}, bridges: map[string]fabric.Bridge{}, absent: map[string]error{}, pulled: map[string]int{},
 		auths:    map[string]api.RegistryAuth{},
+		images:   map[string]api.Image{},
+		registry: map[string]api.Image{},
+		volumes:  map[string]api.Volume{}, stuck: map[string]bool{},
 		watchers: map[*watcher]struct{}{}, faults: map[string][]error{}, conns: make(chan net.Conn, 16),
 	}
 }
@@ -162,11 +174,7 @@ func (e *Engine) tell(b *box, ev docker.Event) {
 		if w.cluster != b.cluster {
 			continue
 		}
-		w.events = append(w.events, ev)
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
+		w.hear(ev)
 	}
 }
 
@@ -203,24 +211,70 @@ func (e *Engine) Strangers(ctx context.Context, cluster string) ([]string, error
 	return names, nil
 }
 
-// EnsureImage has an absent image appear, or fails as MissingImage said.
-func (e *Engine) EnsureImage(ctx context.Context, name string, auth api.RegistryAuth) error {
+// find is FindImage for an engine that is locked. An image of which nothing is
+// known is whichever is wanted.
+func (e *Engine) find(name string, want *api.Image) (ref string, err error) {
+	have, known := e.images[name]
+	_, absent := e.absent[name]
+	if !absent && (want == nil || !known || want.Is(&have)) {
+		return name, nil
+	}
+	if want != nil {
+		if _, ok := e.images[want.ID]; ok {
+			return want.ID, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s", docker.ErrNoImage, name)
+}
+
+// FindImage says what an image is here as.
+func (e *Engine) FindImage(ctx context.Context, name string, want *api.Image) (ref string, err error) {
+	if err := e.enter(ctx, "find"); err != nil {
+		return "", err
+	}
+	defer e.mu.Unlock()
+	return e.find(docker.ImageName(name), want)
+}
+
+// PullImage has an absent image appear, or fails as MissingImage said.
+func (e *Engine) PullImage(ctx context.Context, name string, auth api.RegistryAuth) error {
 	if err := e.enter(ctx, "pull"); err != nil {
 		return err
 	}
 	defer e.mu.Unlock()
 	name = docker.ImageName(name)
 	e.auths[name] = auth
-	why, absent := e.absent[name]
-	if !absent {
-		return nil
-	}
+	e.asked = append(e.asked, string(auth))
 	e.pulled[name]++
-	if why != nil {
+	if why := e.absent[name]; why != nil {
 		return why
 	}
 	delete(e.absent, name)
+	if i, ok := e.registry[name]; ok {
+		e.images[name], e.images[i.ID] = i, i
+	}
 	return nil
+}
+
+// LoadImage reads an archive to its end and has the image then.
+func (e *Engine) LoadImage(ctx context.Context, name string, announced *api.Image, archive io.Reader, alive func()) (ref string, err error) {
+	data, err := io.ReadAll(archive)
+	if err != nil {
+		return "", fmt.Errorf("unexpected EOF after %d bytes", len(data))
+	}
+	if err := e.enter(ctx, "load"); err != nil {
+		return "", err
+	}
+	defer e.mu.Unlock()
+	alive()
+	name = docker.ImageName(name)
+	e.loads++
+	e.images[announced.ID] = *announced
+	if _, absent := e.absent[name]; absent {
+		delete(e.absent, name)
+		e.images[name] = *announced
+	}
+	return e.find(name, announced)
 }
 
 // Create makes a container of a plan that the real engine would get as well.
@@ -229,12 +283,21 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 	if err != nil {
 		return "", err
 	}
+	if err := e.await(ctx, plan.HostConfig.Mounts); err != nil {
+		return "", err
+	}
 	if err := e.enter(ctx, "create"); err != nil {
 		return "", err
 	}
 	defer e.mu.Unlock()
-	if _, absent := e.absent[plan.Config.Image]; absent {
-		return "", fmt.Errorf("%w: %s", docker.ErrNoImage, plan.Config.Image)
+	if err := e.check(plan.HostConfig.Mounts); err != nil {
+		return "", err
+	}
+	ref := r.Local
+	if ref == "" {
+		if ref, err = e.find(plan.Config.Image, r.Image); err != nil {
+			return "", err
+		}
 	}
 	if err := e.missing(r.Networking.Networks); err != nil {
 		return "", err
@@ -245,9 +308,11 @@ func (e *Engine) Create(ctx context.Context, r *docker.Request) (string, error) 
 			return b.ID, nil
 		}
 	}
+	e.mount(plan.HostConfig.Mounts)
 	e.serial++
 	b := &box{cluster: r.Cluster, networks: r.Networking.Networks, args: plan.Config.Cmd, checked: plan.Config.Healthcheck != nil, grace: time.Duration(*plan.Config.StopTimeout) * time.Second}
 	b.ID, b.Name, b.Task, b.State = fmt.Sprintf("c%d", e.serial), plan.Name, r.Task.ID, docker.Created
+	b.image, b.pod = ref, plan.HostConfig.NetworkMode.ConnectedContainer()
 	b.SelfStop = setting.SelfStopOf(plan.Config.Labels)
 	for _, f := range r.Files {
 		b.sources = append(b.sources, f.Source)
@@ -290,6 +355,9 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	}
 	if err := e.missing(b.networks); err != nil {
 		return err
+	}
+	if with := e.containers[b.pod]; b.pod != "" && (with == nil || with.State != docker.Running) {
+		return fmt.Errorf("cannot join network namespace of a non running container: %s", b.pod)
 	}
 	for _, source := range b.sources {
 		if e.files != nil && !e.files.has(source) {

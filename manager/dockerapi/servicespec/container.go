@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // minHealthDuration is the engine's minimum for the times of a health check; 0 is unset.
@@ -128,6 +129,8 @@ func checkMountOptions(m mount.Mount) error {
 		return invalid("mount at %s: bind options are for mounts of type bind, not %s", m.Target, m.Type)
 	case m.VolumeOptions != nil && m.Type != mount.TypeVolume:
 		return invalid("mount at %s: volume options are for mounts of type volume, not %s", m.Target, m.Type)
+	case m.VolumeOptions != nil && setting.CheckVolumeLabels(m.VolumeOptions.Labels) != nil:
+		return invalid("mount at %s: %v", m.Target, setting.CheckVolumeLabels(m.VolumeOptions.Labels))
 	case m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs:
 		return invalid("mount at %s: tmpfs options are for mounts of type tmpfs, not %s", m.Target, m.Type)
 	case m.ImageOptions != nil:

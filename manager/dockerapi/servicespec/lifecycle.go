@@ -81,6 +81,8 @@ func Warnings(s *api.ServiceSpec) (list []string) {
 		why = "it publishes host port " + port + ", which two tasks of a node cannot hold"
 	case selfStop > 0:
 		why = "with " + setting.LabelSelfStop + " no task runs twice"
+	case setting.PodOf(s.Labels) != "":
+		why = "two sidecars in one pod would want the same ports"
 	default:
 		return nil
 	}

@@ -25,6 +25,7 @@ func TestWhatAServiceDoesNotGetIsSaid(t *testing.T) {
 		{`{` + host + `}`, nil},
 		{`{` + host + `,` + startFirst + `}`, []string{"update order start-first does not hold for service web: " + why, "rollback order start-first does not hold for service web: " + why}},
 		{`{` + host + `,"UpdateConfig":{"Order":"stop-first"},"RollbackConfig":{"Order":"start-first"}}`, []string{"rollback order start-first does not hold for service web: " + why}},
+		{`{"Labels":{"swarmctl.pod":"app"},"UpdateConfig":{"Order":"start-first"}}`, []string{"update order start-first does not hold for service web: two sidecars in one pod would want the same ports: tasks are stopped first"}},
 		{`{"Labels":{"swarmctl.self-stop":"10s"},"UpdateConfig":{"Order":"start-first"}}`, []string{"update order start-first does not hold for service web: " + alone}},
 		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.reschedule.after":"5s"}}`, []string{"label swarmctl.reschedule.after of service web: 5s has no effect: with swarmctl.self-stop a task is replaced when it has stopped itself, which it does 10s after its node was cut off"}},
 		{`{"Labels":{"swarmctl.self-stop":"10s","swarmctl.reschedule.after":"1m"}}`, nil},

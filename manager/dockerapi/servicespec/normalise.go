@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // Normalise fills in what Docker's API always shows, so that what is stored
@@ -20,7 +21,7 @@ func Normalise(s *api.ServiceSpec) {
 	if s.Mode == (swarm.ServiceMode{}) {
 		s.Mode.Replicated = &swarm.ReplicatedService{}
 	}
-	if r := s.Mode.Replicated; r != nil && r.Replicas == nil {
+	if r := s.Mode.Replicated; r != nil && r.Replicas == nil && setting.PodOf(s.Labels) == "" {
 		one := uint64(1)
 		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &one}
 	}

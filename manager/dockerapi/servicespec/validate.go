@@ -29,7 +29,7 @@ var dnsName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
 // what can never be, unsupported for what a later version brings.
 func Validate(s *api.ServiceSpec) error {
 	for _, check := range []func(*api.ServiceSpec) error{
-		checkName, checkLabels, checkMode, checkRuntime, checkNotBuilt, checkNetworks, checkEndpoint, checkUpdateConfigs, checkLifecycle,
+		checkName, checkLabels, checkMode, checkRuntime, checkPod, checkNotBuilt, checkNetworks, checkEndpoint, checkUpdateConfigs, checkLifecycle,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -55,6 +55,9 @@ func CheckUpdate(old, next *api.ServiceSpec) error {
 	}
 	if modeName(old.Mode) != modeName(next.Mode) {
 		return unsupported("service mode change is not allowed: it is %s; remove the service and create it anew", modeName(old.Mode))
+	}
+	if had, has := setting.PodOf(old.Labels), setting.PodOf(next.Labels); had != has {
+		return unsupported("label %s cannot be changed from %q to %q: remove the service and create it anew", setting.LabelPod, had, has)
 	}
 	return nil
 }
