@@ -44,7 +44,9 @@ func (a App) commands(s *streams) *cli.App {
 		a.noun(s, "secret", "Manage secrets", secretVerbs()),
 		a.noun(s, "config", "Manage configs", configVerbs()),
 		a.noun(s, "network", "Manage networks", networkVerbs()),
+		a.noun(s, "registry", "Manage the cluster's credentials for registries of images", registryVerbs()),
 		a.noun(s, "task", "Ask about single tasks", taskVerbs()),
+		a.noun(s, "volume", "Manage the volumes of all nodes", volumeVerbs()),
 		a.command(s, infoVerb()), a.command(s, versionVerb()), a.command(s, daemonVerb()), a.command(s, completionVerb()), a.command(s, eventsVerb()))
 	return app
 }

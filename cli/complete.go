@@ -161,6 +161,8 @@ func (p *place) flagValues(live names) []candidate {
 		return plain(formats(p.flag.usage)...)
 	case "env-file", "compose-file", "socket", "state-dir", "ca-cert", "ca-key":
 		return wantFiles
+	case "node", "from", "to":
+		return live("NODE")
 	default:
 		if kind, ok := liveFlags[strings.TrimSuffix(strings.TrimSuffix(name, "-add"), "-rm")]; ok {
 			return live(kind)

@@ -16,7 +16,7 @@ import (
 // completions are what the cluster of the tests has.
 var completions = map[string][]string{
 	"SERVICE": {"web", "web-10", "web-2", "db"}, "NODE": {"h1", "h2"}, "SERVICE.SLOT": {"web.1", "web.2", "agent.h1"},
-	"NETWORK": {"net"}, "SECRET": {"key"}, "CONFIG": {"conf"}, "IMAGE": {"demo:1"},
+	"NETWORK": {"net"}, "SECRET": {"key"}, "CONFIG": {"conf"}, "IMAGE": {"demo:1"}, "VOLUME": {"shop_db"},
 }
 
 func TestWhatCompletesAWord(t *testing.T) {

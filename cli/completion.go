@@ -14,6 +14,8 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/urfave/cli/v2"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 var (
@@ -97,6 +99,12 @@ func (c *call) live(ctx context.Context, kind string) (out []candidate) {
 		for _, s := range list {
 			out = append(out, candidate{value: s.Spec.Name})
 		}
+	case "HOST":
+		var list []api.RegistryLogin
+		_ = c.askJSON(ctx, registriesPath, &list)
+		for _, r := range list {
+			out = append(out, candidate{r.Host, r.Username})
+		}
 	case "CONFIG":
 		list, _ := c.api().ConfigList(ctx, swarm.ConfigListOptions{})
 		for _, s := range list {
@@ -106,6 +114,13 @@ func (c *call) live(ctx context.Context, kind string) (out []candidate) {
 		list, _ := c.api().NetworkList(ctx, network.ListOptions{})
 		for _, n := range list {
 			out = append(out, candidate{n.Name, n.Driver})
+		}
+	case "VOLUME":
+		list, _ := c.volumes(ctx, "", nil)
+		for i := range list {
+			if i == 0 || list[i].Name != list[i-1].Name { // they are in the order of their names
+				out = append(out, candidate{list[i].Name, list[i].Driver})
+			}
 		}
 	case "STACK":
 		sizes, _ := c.stackSizes(ctx)

@@ -26,8 +26,12 @@ func matches(f filters.Args, id, name string, labels map[string]string) bool {
 
 func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []string) {
 	if len(path) == 0 {
-		list := []swarm.Secret{}
-		for _, s := range w.secrets {
+		list := []secretItem{}
+		every := w.secrets
+		if r.URL.Query().Get("superseded") != "" {
+			every = slices.Concat(w.superseded, w.secrets)
+		}
+		for _, s := range every {
 			if matches(filterOf(r), s.ID, s.Spec.Name, s.Spec.Labels) {
 				list = append(list, s)
 			}
@@ -36,9 +40,9 @@ func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []str
 		return
 	}
 	if path[0] == "create" {
-		s := swarm.Secret{ID: w.id("secret")}
+		s := secretItem{Secret: swarm.Secret{ID: w.id("secret")}}
 		_ = json.NewDecoder(r.Body).Decode(&s.Spec)
-		if slices.ContainsFunc(w.secrets, func(o swarm.Secret) bool { return o.Spec.Name == s.Spec.Name }) {
+		if slices.ContainsFunc(w.secrets, func(o secretItem) bool { return o.Spec.Name == s.Spec.Name }) {
 			fail(rw, 409, "secret %s already exists", s.Spec.Name)
 			return
 		}
@@ -50,14 +54,14 @@ func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []str
 		answer(rw, swarm.SecretCreateResponse{ID: s.ID})
 		return
 	}
-	at := slices.IndexFunc(w.secrets, func(s swarm.Secret) bool { return s.ID == path[0] || s.Spec.Name == path[0] })
+	at := slices.IndexFunc(w.secrets, func(s secretItem) bool { return s.ID == path[0] || s.Spec.Name == path[0] })
 	switch {
 	case at < 0:
 		fail(rw, 404, "secret %s not found", path[0])
 	case len(path) == 2:
 		var spec swarm.SecretSpec
 		_ = json.NewDecoder(r.Body).Decode(&spec)
-		if w.content[w.secrets[at].ID] != string(spec.Data) {
+		if spec.Data != nil && w.content[w.secrets[at].ID] != string(spec.Data) {
 			fail(rw, 400, "only updates to Labels are allowed")
 			return
 		}
@@ -75,9 +79,83 @@ func (w *world) serveSecrets(rw http.ResponseWriter, r *http.Request, path []str
 	}
 }
 
+// rewriteContent gives a secret or a config another content, and moves the
+// services that use it.
+func (w *world) rewriteContent(rw http.ResponseWriter, r *http.Request, nouns, ref string) {
+	var spec swarm.ConfigSpec // which has all that a secret's has, and is to be known
+	_ = json.NewDecoder(r.Body).Decode(&spec)
+	var a *swarm.Annotations
+	var v *api.ShownVersion
+	var id, data string
+	secret := slices.IndexFunc(w.secrets, func(s secretItem) bool { return s.Spec.Name == ref })
+	config := slices.IndexFunc(w.configs, func(c configItem) bool { return c.Spec.Name == ref })
+	switch {
+	case nouns == "secrets" && secret >= 0:
+		s := &w.secrets[secret]
+		a, v, id, data = &s.Spec.Annotations, &s.ShownVersion, s.ID, w.content[s.ID]
+	case nouns == "configs" && config >= 0:
+		c := &w.configs[config]
+		a, v, id, data = &c.Spec.Annotations, &c.ShownVersion, c.ID, string(c.Spec.Data)
+	default:
+		fail(rw, 404, "%s %s not found", strings.TrimSuffix(nouns, "s"), ref)
+		return
+	}
+	if r.URL.Query().Get("dryrun") == "" && w.refuse(rw) {
+		return
+	}
+	out := api.ContentUpdate{ID: id, Version: v.Number(), Rewritten: data != string(spec.Data), Labels: data == string(spec.Data) && !maps.Equal(a.Labels, spec.Labels)}
+	dry := r.URL.Query().Get("dryrun") != ""
+	if out.Rewritten {
+		out.ID, out.Version = "", out.Version+1
+		if !dry {
+			out.ID = w.id(strings.TrimSuffix(nouns, "s"))
+		}
+		for i := range w.services {
+			if w.moveTo(&w.services[i], nouns, id, out.ID, dry) && !slices.Contains(r.URL.Query()["except"], w.services[i].ID) {
+				out.Services = append(out.Services, w.services[i].Spec.Name)
+			}
+		}
+	}
+	if !dry && (out.Rewritten || out.Labels) {
+		w.writes++
+		a.Labels = spec.Labels
+		if nouns == "secrets" {
+			was := w.secrets[secret]
+			was.ContentVersion, was.Superseded = was.Number(), true
+			w.superseded = append(w.superseded, was)
+		}
+		if v.ContentVersion = out.Version; nouns == "secrets" {
+			w.secrets[secret].ID, w.content[out.ID] = out.ID, string(spec.Data)
+		} else {
+			w.configs[config].ID, w.configs[config].Spec.Data = out.ID, spec.Data
+		}
+	}
+	answer(rw, out)
+}
+
+// moveTo has a service refer to another version, where it refers to the old one.
+func (w *world) moveTo(s *swarm.Service, nouns, from, to string, dry bool) (moved bool) {
+	c := s.Spec.TaskTemplate.ContainerSpec
+	for _, ref := range c.Secrets {
+		if nouns == "secrets" && ref.SecretID == from {
+			if moved = true; !dry {
+				ref.SecretID = to
+			}
+		}
+	}
+	for _, ref := range c.Configs {
+		if nouns == "configs" && ref.ConfigID == from {
+			if moved = true; !dry {
+				ref.ConfigID = to
+			}
+		}
+	}
+	return moved
+}
+
 func (w *world) serveConfigs(rw http.ResponseWriter, r *http.Request, path []string) {
 	if len(path) == 0 {
-		list := []swarm.Config{}
+		list := []configItem{}
 		for _, c := range w.configs {
 			if matches(filterOf(r), c.ID, c.Spec.Name, c.Spec.Labels) {
 				list = append(list, c)
@@ -87,7 +165,7 @@ func (w *world) serveConfigs(rw http.ResponseWriter, r *http.Request, path []str
 		return
 	}
 	if path[0] == "create" {
-		c := swarm.Config{ID: w.id("config")}
+		c := configItem{Config: swarm.Config{ID: w.id("config")}}
 		_ = json.NewDecoder(r.Body).Decode(&c.Spec)
 		c.CreatedAt, c.UpdatedAt = w.now, w.now
 		w.configs = append(w.configs, c)
@@ -95,13 +173,15 @@ func (w *world) serveConfigs(rw http.ResponseWriter, r *http.Request, path []str
 		answer(rw, swarm.ConfigCreateResponse{ID: c.ID})
 		return
 	}
-	at := slices.IndexFunc(w.configs, func(c swarm.Config) bool { return c.ID == path[0] || c.Spec.Name == path[0] })
+	at := slices.IndexFunc(w.configs, func(c configItem) bool { return c.ID == path[0] || c.Spec.Name == path[0] })
 	switch {
 	case at < 0:
 		fail(rw, 404, "config %s not found", path[0])
 	case len(path) == 2:
 		w.writes++
-		_ = json.NewDecoder(r.Body).Decode(&w.configs[at].Spec)
+		var spec swarm.ConfigSpec // not what it is: labels would stay
+		_ = json.NewDecoder(r.Body).Decode(&spec)
+		w.configs[at].Spec.Labels = spec.Labels
 	case r.Method == http.MethodDelete:
 		w.configs = slices.Delete(w.configs, at, at+1)
 		rw.WriteHeader(204)
@@ -196,6 +276,12 @@ func (w *world) probe(rw http.ResponseWriter, r *http.Request, name, what string
 func (w *world) createNetwork(rw http.ResponseWriter, r *http.Request) {
 	var req network.CreateRequest
 	_ = json.NewDecoder(r.Body).Decode(&req)
+	id := w.addNetwork(req)
+	rw.WriteHeader(201)
+	answer(rw, network.CreateResponse{ID: id})
+}
+
+func (w *world) addNetwork(req network.CreateRequest) (id string) {
 	if req.IPAM == nil {
 		req.IPAM = &network.IPAM{}
 	}
@@ -207,8 +293,7 @@ func (w *world) createNetwork(rw http.ResponseWriter, r *http.Request) {
 		n.Scope = "swarm"
 	}
 	w.networks = append(w.networks, n)
-	rw.WriteHeader(201)
-	answer(rw, network.CreateResponse{ID: n.ID})
+	return n.ID
 }
 
 // holdCanary has every service be in a canary's phase; "none" ends it.

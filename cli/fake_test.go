@@ -27,36 +27,44 @@ import (
 // world is a daemon that behaves: it keeps what it is told, its tasks run at
 // once, and it answers as the Docker Engine API does.
 type world struct {
-	mu       sync.Mutex
-	now      time.Time
-	seq      int
-	version  uint64
-	state    swarm.LocalNodeState
-	nodes    []swarm.Node
-	services []swarm.Service
-	previous map[string]swarm.ServiceSpec
-	tasks    []swarm.Task
-	tokens   swarm.JoinTokens
-	cluster  swarm.ClusterInfo
-	key      string // that unlocks managers
-	secrets  []swarm.Secret
-	configs  []swarm.Config
-	networks []network.Inspect
-	outdated int // how many updates to refuse because somebody else was first
-	requests []string
-	content  map[string]string // of secrets, by ID
-	writes   int               // changes of services, secrets, configs and networks
-	ending   []swarm.Task      // of services that are gone, each for one more look
-	rollout  *api.Rollout      // of every service
-	watchers []chan struct{}
-	input    string // what the next command reads
-	execs    commands
+	move       *api.VolumeMove // of a volume, that is under way
+	looks      int             // so many at that
+	mu         sync.Mutex
+	now        time.Time
+	seq        int
+	version    uint64
+	state      swarm.LocalNodeState
+	nodes      []swarm.Node
+	services   []swarm.Service
+	previous   map[string]swarm.ServiceSpec
+	tasks      []swarm.Task
+	tokens     swarm.JoinTokens
+	cluster    swarm.ClusterInfo
+	key        string // that unlocks managers
+	secrets    []secretItem
+	configs    []configItem
+	superseded []secretItem
+	networks   []network.Inspect
+	outdated   int // how many updates to refuse because somebody else was first
+	requests   []string
+	content    map[string]string // of secrets, by ID
+	stacks     map[string]*api.Stack
+	denied     string // why the cluster would not have a stack
+	rebuilt    []api.StackChange
+	writes     int          // changes of services, secrets, configs and networks
+	ending     []swarm.Task // of services that are gone, each for one more look
+	rollout    *api.Rollout // of every service
+	watchers   []chan struct{}
+	input      string // what the next command reads
+	execs      commands
+
+	registries []api.RegistryLogin
 }
 
 func newWorld() *world {
 	w := &world{
 		now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), state: swarm.LocalNodeStateActive, previous: map[string]swarm.ServiceSpec{},
-		execs: commands{code: map[string]int{}}, content: map[string]string{},
+		execs: commands{code: map[string]int{}}, content: map[string]string{}, stacks: map[string]*api.Stack{},
 		tokens: swarm.JoinTokens{Worker: "SWMTKN-1-root-worker", Manager: "SWMTKN-1-root-manager"},
 	}
 	for i, host := range []string{"h1", "h2", "h10"} {
@@ -141,12 +149,28 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	case "networks":
 		w.serveNetworks(rw, r, parts[1:])
 	case "swarmctl":
+		if parts[1] == "stacks" {
+			w.serveStacks(rw, r, parts[2:])
+			return
+		}
 		if parts[len(parts)-1] == "exec" {
 			w.execTarget(rw, parts[2])
 			return
 		}
+		if parts[1] == "secrets" || parts[1] == "configs" {
+			w.rewriteContent(rw, r, parts[1], parts[2])
+			return
+		}
 		if parts[1] == "services" && (parts[3] == "rollout" || parts[3] == "promote") {
 			w.serveRollout(rw, r, parts[2])
+			return
+		}
+		if parts[1] == "registries" {
+			w.serveRegistries(rw, r, parts[2:])
+			return
+		}
+		if parts[1] == "volumes" {
+			w.serveVolumes(rw, r, parts[2:])
 			return
 		}
 		if last := parts[len(parts)-1]; last == "check" || last == "trace" {
@@ -358,15 +382,7 @@ func (w *world) serveServices(rw http.ResponseWriter, r *http.Request, path []st
 	case len(path) == 2:
 		w.updateService(rw, r, &w.services[at])
 	case r.Method == http.MethodDelete:
-		w.writes++
-		w.tasks = slices.DeleteFunc(w.tasks, func(t swarm.Task) bool {
-			if gone := t.ServiceID == w.services[at].ID; !gone {
-				return false
-			}
-			w.ending = append(w.ending, t)
-			return true
-		})
-		w.services = slices.Delete(w.services, at, at+1)
+		w.removeService(at)
 	default:
 		answer(rw, w.services[at])
 	}
@@ -417,13 +433,22 @@ func (w *world) listServices(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *world) createService(rw http.ResponseWriter, r *http.Request) {
-	var s swarm.Service
-	_ = json.NewDecoder(r.Body).Decode(&s.Spec)
-	if slices.ContainsFunc(w.services, func(o swarm.Service) bool { return o.Spec.Name == s.Spec.Name }) {
-		fail(rw, 409, "name conflicts with an existing object: service %s already exists", s.Spec.Name)
+	var spec swarm.ServiceSpec
+	_ = json.NewDecoder(r.Body).Decode(&spec)
+	if slices.ContainsFunc(w.services, func(o swarm.Service) bool { return o.Spec.Name == spec.Name }) {
+		fail(rw, 409, "name conflicts with an existing object: service %s already exists", spec.Name)
 		return
 	}
-	s.ID, s.CreatedAt, s.UpdatedAt = w.id("service"), w.now, w.now
+	id := w.addService(spec)
+	rw.WriteHeader(201)
+	answer(rw, swarm.ServiceCreateResponse{ID: id, Warnings: []string{"this is a warning"}})
+}
+
+func (w *world) addService(spec swarm.ServiceSpec) (id string) {
+	s := swarm.Service{ID: w.id("service"), Spec: spec}
+	s.CreatedAt, s.UpdatedAt = w.now, w.now
+	w.version++
+	s.Version.Index = w.version
 	if m := s.Spec.Mode.Replicated; m != nil && m.Replicas == nil {
 		one := uint64(1)
 		m.Replicas = &one
@@ -437,8 +462,7 @@ func (w *world) createService(rw http.ResponseWriter, r *http.Request) {
 	w.writes++
 	w.services = append(w.services, s)
 	w.reconcile(&w.services[len(w.services)-1])
-	rw.WriteHeader(201)
-	answer(rw, swarm.ServiceCreateResponse{ID: s.ID, Warnings: []string{"this is a warning"}})
+	return s.ID
 }
 
 func (w *world) updateService(rw http.ResponseWriter, r *http.Request, s *swarm.Service) {
@@ -455,6 +479,11 @@ func (w *world) updateService(rw http.ResponseWriter, r *http.Request, s *swarm.
 		}
 		spec = old
 	}
+	w.putSpec(s, spec)
+	answer(rw, swarm.ServiceUpdateResponse{})
+}
+
+func (w *world) putSpec(s *swarm.Service, spec swarm.ServiceSpec) {
 	if s.JobStatus != nil && spec.TaskTemplate.ForceUpdate != s.Spec.TaskTemplate.ForceUpdate {
 		s.JobStatus.JobIteration.Index++
 	}
@@ -464,7 +493,18 @@ func (w *world) updateService(rw http.ResponseWriter, r *http.Request, s *swarm.
 	w.version++
 	s.Version.Index = w.version
 	w.reconcile(s)
-	answer(rw, swarm.ServiceUpdateResponse{})
+}
+
+func (w *world) removeService(at int) {
+	w.writes++
+	w.tasks = slices.DeleteFunc(w.tasks, func(t swarm.Task) bool {
+		if gone := t.ServiceID == w.services[at].ID; !gone {
+			return false
+		}
+		w.ending = append(w.ending, t)
+		return true
+	})
+	w.services = slices.Delete(w.services, at, at+1)
 }
 
 // reconcile makes the tasks a service asks for; image "broken" fails them.
@@ -483,6 +523,9 @@ func (w *world) reconcile(s *swarm.Service) {
 	}
 	if m := s.Spec.Mode.ReplicatedJob; m != nil {
 		want = int(*m.TotalCompletions)
+	}
+	if s.Spec.Labels[api.LabelStopped] == "true" {
+		want = 0
 	}
 	for i := range want {
 		t := swarm.Task{ID: w.id("task"), ServiceID: s.ID, Slot: i + 1, NodeID: w.nodes[i%len(w.nodes)].ID, DesiredState: swarm.TaskStateRunning, Spec: s.Spec.TaskTemplate}
@@ -564,6 +607,8 @@ func (w *world) explain(rw http.ResponseWriter, path string) {
 	case "web.4":
 		x.State, x.NodeID, x.Node, x.Desired, x.Note = "ready", "n1", "h1", "ready", "restart in 40s after 5 failures"
 	case "web.5":
+	case "web.7":
+		x.Note, x.Nodes = "waits for service db to be healthy: 0 of 1 running", []api.NodeReason{{Hostname: "h1"}}
 	case "web.6":
 		x.Desired = "shutdown"
 	case "agent.h1":

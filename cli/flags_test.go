@@ -29,7 +29,7 @@ var samples = map[string]string{
 	"health-cmd": "x", "health-interval": "1s", "health-timeout": "1s", "health-retries": "3", "health-start-period": "1s", "health-start-interval": "1s", "no-healthcheck": "true",
 	"tty": "true", "read-only": "true", "stop-signal": "INT", "isolation": "default", "init": "true", "oom-score-adj": "5",
 	"privileged": "true", "gpus": "all", "pid": "host", "ipc": "host", "shm-size": "1m", "device": "/dev/x",
-	"update-canary": "10%", "update-canary-promote-after": "1m", "update-progress-deadline": "0", "reschedule-after": "1m", "rebalance": "1m", "strategy": "binpack", "self-stop": "10s",
+	"update-canary": "10%", "update-canary-promote-after": "1m", "update-progress-deadline": "0", "reschedule-after": "1m", "rebalance": "1m", "strategy": "binpack", "self-stop": "10s", "pod": "app", "depends-on": "db:healthy,cache",
 	"name": "n", "mode": "global", "label": "x=y", "container-label": "x=y", "env": "X=Y", "mount": "type=tmpfs,dst=/x", "constraint": "node.role==worker",
 	"placement-pref": "spread=node.labels.x", "network": "host", "secret": "x", "config": "x", "publish": "1:1", "group": "x", "dns": "9.9.9.9",
 	"dns-option": "x", "dns-search": "x", "host": "x:9.9.9.9", "sysctl": "x=y", "ulimit": "nproc=1", "generic-resource": "x=1",

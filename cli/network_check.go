@@ -2,9 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -29,14 +29,16 @@ func traceVerb() verb {
 
 // askJSON asks the daemon for something that is no part of Docker's API.
 func (c *call) askJSON(ctx context.Context, path string, v any) error {
-	data, err := c.get(ctx, path)
+	return c.askWith(ctx, http.MethodGet, path, nil, v)
+}
+
+// askWith sends a body and reads the answer.
+func (c *call) askWith(ctx context.Context, method, path string, body, v any) error {
+	data, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("the daemon's answer is not JSON: %w", err)
-	}
-	return nil
+	return readAnswer(data, v)
 }
 
 func networkCheck(ctx context.Context, c *call) error {

@@ -95,7 +95,8 @@ func (f *follower) look(s seen, now time.Time) (verdict, error) {
 	case converged && s.service.JobStatus != nil:
 		return verdict{bars: append(bars, bar{text: "job complete"}), done: true}, nil
 	case converged && done && !f.converged:
-		return verdict{bars: bars, done: true}, nil // the update was watched by the cluster
+		f.converged = true // the update was watched by the cluster
+		return verdict{bars: bars, done: true}, nil
 	case !converged:
 		if f.converged {
 			bars, f.wasStable = append(bars, bar{id: "verify", text: "Detected task failure"}), true
@@ -113,9 +114,9 @@ func (f *follower) look(s seen, now time.Time) (verdict, error) {
 	bars = append(bars, bar{id: "verify", text: fmt.Sprintf("Service %s converged", f.name)})
 	if u := s.service.UpdateStatus; u != nil && u.State == swarm.UpdateStateRollbackCompleted {
 		bars = append(bars, bar{id: "rollback", text: u.Message})
-		if !f.asked {
-			return verdict{bars: bars, done: true}, f.rolledBack()
-		}
+	}
+	if f.rollback && !f.asked { // also where the cluster watches what is back a little longer than we did
+		return verdict{bars: bars, done: true}, f.rolledBack()
 	}
 	return verdict{bars: bars, done: true}, nil
 }
@@ -161,6 +162,7 @@ func (f *follower) updateStatus(u *swarm.UpdateStatus) (bars []bar, completed bo
 	switch u.State {
 	case swarm.UpdateStateUpdating:
 		f.rollback = false
+		bars = waitBar(u)
 	case swarm.UpdateStateCompleted:
 		return nil, true, nil
 	case swarm.UpdateStatePaused:
@@ -168,14 +170,25 @@ func (f *follower) updateStatus(u *swarm.UpdateStatus) (bars []bar, completed bo
 	case swarm.UpdateStateRollbackPaused:
 		return nil, false, fmt.Errorf("service rollback paused: %s", u.Message)
 	case swarm.UpdateStateRollbackStarted:
-		if !f.rollback && u.Message != "" {
-			bars = []bar{{id: "rollback", text: u.Message}}
+		why, _ := api.CutHeld(u.Message)
+		if !f.rollback && why != "" {
+			bars = []bar{{id: "rollback", text: why}}
 		}
-		f.rollback, f.why = true, u.Message
+		f.rollback, f.why = true, why
+		bars = append(bars, waitBar(u)...)
 	case swarm.UpdateStateRollbackCompleted:
 		f.rollback = true
 	}
 	return bars, false, nil
+}
+
+// waitBar says which service an update waits for: it has no new tasks then that
+// would.
+func waitBar(u *swarm.UpdateStatus) []bar {
+	if _, waits := api.CutHeld(u.Message); waits != "" {
+		return []bar{{id: "update", text: waits}}
+	}
+	return nil
 }
 
 // tasks counts the tasks and makes their bars.
@@ -186,11 +199,14 @@ func (f *follower) tasks(s seen) ([]bar, bool, error) {
 		if m.Replicated.Replicas != nil {
 			wanted = int(*m.Replicated.Replicas)
 		}
+		if isStopped(s) {
+			wanted = 0
+		}
 		bars, ok := f.replicated(s, wanted)
 		return bars, ok, nil
 	case m.Global != nil:
 		bars, ok := f.global(s)
-		return bars, ok, nil
+		return bars, ok || isStopped(s), nil
 	case m.ReplicatedJob != nil:
 		return f.replicatedJob(s)
 	case m.GlobalJob != nil:
@@ -198,6 +214,9 @@ func (f *follower) tasks(s seen) ([]bar, bool, error) {
 	}
 	return nil, false, errors.New("unrecognized service mode")
 }
+
+// isStopped reports whether the service is to have no tasks for now.
+func isStopped(s seen) bool { return s.service.Spec.Labels[api.LabelStopped] == "true" }
 
 // current picks the task that speaks for each slot or node: the one meant to
 // live, and of several the one that has come least far.
@@ -221,6 +240,14 @@ func runs(t swarm.Task) bool {
 	return !ended(t.DesiredState) && t.Status.State == swarm.TaskStateRunning
 }
 
+// finished reports whether a task has done its work in a service that wants no
+// other one then, which is a job in all but its mode.
+func finished(s swarm.Service, t swarm.Task) bool {
+	p := s.Spec.TaskTemplate.RestartPolicy
+	return t.Status.State == swarm.TaskStateComplete && p != nil &&
+		(p.Condition == swarm.RestartPolicyConditionNone || p.Condition == swarm.RestartPolicyConditionOnFailure)
+}
+
 func (f *follower) replicated(s seen, wanted int) ([]bar, bool) {
 	tasks := current(s.tasks, func(t swarm.Task) (int, bool) { return t.Slot, t.NodeID == "" || s.up[t.NodeID] })
 	slots := make([]int, 0, len(tasks))
@@ -238,7 +265,7 @@ func (f *follower) replicated(s seen, wanted int) ([]bar, bool) {
 		if f.slots[slot] == 0 {
 			f.slots[slot] = len(f.slots) + 1
 		}
-		if runs(t) {
+		if runs(t) || finished(s.service, t) {
 			f.running++
 		}
 		if at := f.slots[slot] - 1; at < wanted {

@@ -109,6 +109,49 @@ func TestFollowerOfUpdates(t *testing.T) {
 	}
 }
 
+// An update that waits for another service has no new tasks that say so.
+func TestFollowerOfUpdateThatWaits(t *testing.T) {
+	const waits = "waits for service db to be healthy: 0 of 1 running"
+	for _, tt := range []struct {
+		state         swarm.UpdateState
+		message, show string
+	}{
+		{swarm.UpdateStateUpdating, "update in progress; " + waits, "update: " + waits + "|overall progress: 0 out of 1 tasks|1/1:"},
+		{swarm.UpdateStateUpdating, "update in progress", "overall progress: 0 out of 1 tasks|1/1:"},
+		{swarm.UpdateStateRollbackStarted, "it failed; " + waits, "rollback: it failed|update: " + waits + "|overall progress: rolling back update: 0 out of 1 tasks|1/1:"},
+	} {
+		svc := replicatedService(1)
+		svc.UpdateStatus = &swarm.UpdateStatus{State: tt.state, Message: tt.message}
+		f := &follower{name: "web"}
+		v, err := f.look(moment(svc), time.Unix(1, 0))
+		if got := shown(v.bars); err != nil || got != tt.show || v.done || strings.Contains(f.why, "waits") {
+			t.Errorf("%s: %q done %t, %v, why %q; want %q", tt.message, got, v.done, err, f.why, tt.show)
+		}
+	}
+	pending := moment(replicatedService(1), "1 pending -")
+	pending.tasks[0].Status.Err = waits
+	if v, err := (&follower{name: "web"}).look(pending, time.Unix(1, 0)); err != nil || shown(v.bars) != "overall progress: 0 out of 1 tasks|1/1: "+waits {
+		t.Errorf("a task that waits: %q, %v", shown(v.bars), err)
+	}
+}
+
+// What runs once, by its restart policy, has come to what was asked for when it
+// has ended well.
+func TestFollowerOfWhatRunsOnce(t *testing.T) {
+	for condition, want := range map[swarm.RestartPolicyCondition]string{
+		"": "0 out of 1", "any": "0 out of 1", "none": "1 out of 1", "on-failure": "1 out of 1",
+	} {
+		svc := replicatedService(1)
+		svc.Spec.TaskTemplate.RestartPolicy = &swarm.RestartPolicy{Condition: condition}
+		for _, desired := range []string{"running", "shutdown"} {
+			v, err := (&follower{name: "web"}).look(moment(svc, "1 complete n1 "+desired), time.Unix(1, 0))
+			if got := shown(v.bars); err != nil || !strings.HasPrefix(got, "overall progress: "+want) {
+				t.Errorf("%s, desired %s: %q, %v", condition, desired, got, err)
+			}
+		}
+	}
+}
+
 // A canary that waits for the user is what an update was to come to, once its
 // tasks and those beside it are there. One of which a task has failed is not,
 // unless failures are to count for nothing.
@@ -153,9 +196,16 @@ func TestFollowerOfCanaries(t *testing.T) {
 	}
 }
 
-// An update that the cluster has undone is a failure, a rollback that the user
-// asked for is not.
+// An update that the cluster has undone is a failure, also while it watches what
+// is back still; a rollback that the user asked for is not.
 func TestFollowerOfRollbacks(t *testing.T) {
+	for _, last := range []swarm.UpdateState{swarm.UpdateStateRollbackCompleted, swarm.UpdateStateRollbackStarted} {
+		testRollbacks(t, last)
+	}
+}
+
+func testRollbacks(t *testing.T, last swarm.UpdateState) {
+	t.Helper()
 	svc := replicatedService(1)
 	for _, asked := range []bool{false, true} {
 		f := &follower{name: "web", asked: asked}
@@ -163,12 +213,12 @@ func TestFollowerOfRollbacks(t *testing.T) {
 			svc.UpdateStatus = &swarm.UpdateStatus{State: state, Message: message}
 			return f.look(moment(svc, "1 running n1"), time.Unix(at, 0))
 		}
-		for _, s := range []swarm.UpdateState{swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted, swarm.UpdateStateRollbackCompleted} {
+		for _, s := range []swarm.UpdateState{swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted, last} {
 			if v, err := look(s, "task x failed", 1); err != nil || v.done {
 				t.Fatalf("%s: done %t, %v", s, v.done, err)
 			}
 		}
-		v, err := look(swarm.UpdateStateRollbackCompleted, "rollback completed", 7)
+		v, err := look(last, "task x failed", 7)
 		if !v.done {
 			t.Errorf("asked %t: not done", asked)
 		}

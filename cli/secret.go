@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +22,8 @@ func secretVerbs() []verb {
 			{name: "driver", short: "d", kind: stringKind, usage: "Secret driver"}, contentLabelFlag("Secret"), templateDriverFlag(),
 		}},
 		{name: "inspect", args: "SECRET [SECRET...]", usage: "Display detailed information on one or more secrets", min: 1, max: -1, do: secretInspect, flags: []*opt{inspectFormatFlag(), prettyFlag()}},
-		{name: "ls", aliases: []string{"list"}, usage: "List secrets", do: secretList, flags: []*opt{filterFlag(), formatFlag(""), quietFlag("Only display IDs")}},
+		updateContentVerb("SECRET", "secret", secretUpdate),
+		{name: "ls", aliases: []string{"list"}, usage: "List secrets", do: secretList, flags: []*opt{allVersionsFlag(), filterFlag(), formatFlag(""), quietFlag("Only display IDs")}},
 		{name: "rm", aliases: []string{"remove"}, args: "SECRET [SECRET...]", usage: "Remove one or more secrets", min: 1, max: -1, do: secretRemove},
 	}
 }
@@ -29,7 +32,8 @@ func configVerbs() []verb {
 	return []verb{
 		{name: "create", args: "CONFIG file|-", usage: "Create a config from a file or STDIN", min: 2, max: 2, do: configCreate, flags: []*opt{contentLabelFlag("Config"), templateDriverFlag()}},
 		{name: "inspect", args: "CONFIG [CONFIG...]", usage: "Display detailed information on one or more configs", min: 1, max: -1, do: configInspect, flags: []*opt{inspectFormatFlag(), prettyFlag()}},
-		{name: "ls", aliases: []string{"list"}, usage: "List configs", do: configList, flags: []*opt{filterFlag(), formatFlag(""), quietFlag("Only display IDs")}},
+		updateContentVerb("CONFIG", "config", configUpdate),
+		{name: "ls", aliases: []string{"list"}, usage: "List configs", do: configList, flags: []*opt{allVersionsFlag(), filterFlag(), formatFlag(""), quietFlag("Only display IDs")}},
 		{name: "rm", aliases: []string{"remove"}, args: "CONFIG [CONFIG...]", usage: "Remove one or more configs", min: 1, max: -1, do: configRemove},
 	}
 }
@@ -129,24 +133,34 @@ func (c *call) inspectContent(fetch func(ref string) (object, error), human func
 
 func secretInspect(ctx context.Context, c *call) error {
 	return c.inspectContent(func(ref string) (object, error) {
-		s, raw, err := c.api().SecretInspectWithRaw(ctx, ref)
+		var s secretItem
+		_, raw, err := c.api().SecretInspectWithRaw(ctx, ref)
+		if err == nil {
+			err = json.Unmarshal(raw, &s)
+		}
 		return object{raw, s}, err
 	}, func(w io.Writer, v any) {
-		s := v.(swarm.Secret)
+		s := v.(secretItem)
 		fmt.Fprintf(w, "ID:              %s\nName:              %s\n", s.ID, s.Spec.Name)
 		printLabels(w, "Labels:", " - ", s.Spec.Labels)
+		printVersion(w, "Version:           ", s.ShownVersion)
 		fmt.Fprintf(w, "Driver:            %s\nCreated at:        %s\nUpdated at:        %s\n", driverName(s.Spec), inWords(s.CreatedAt), inWords(s.UpdatedAt))
 	})
 }
 
 func configInspect(ctx context.Context, c *call) error {
 	return c.inspectContent(func(ref string) (object, error) {
-		o, raw, err := c.api().ConfigInspectWithRaw(ctx, ref)
+		var o configItem
+		_, raw, err := c.api().ConfigInspectWithRaw(ctx, ref)
+		if err == nil {
+			err = json.Unmarshal(raw, &o)
+		}
 		return object{raw, o}, err
 	}, func(w io.Writer, v any) {
-		o := v.(swarm.Config)
+		o := v.(configItem)
 		fmt.Fprintf(w, "ID:\t\t\t%s\nName:\t\t\t%s\n", o.ID, o.Spec.Name)
 		printLabels(w, "Labels:", " - ", o.Spec.Labels)
+		printVersion(w, "Version:\t\t", o.ShownVersion)
 		fmt.Fprintf(w, "Created at:            \t%s\nUpdated at:            \t%s\nData:\n%s\n", inWords(o.CreatedAt), inWords(o.UpdatedAt), o.Spec.Data)
 	})
 }
@@ -166,48 +180,56 @@ type (
 	secretRow struct {
 		CreatedAt, Driver, ID, Labels, Name, UpdatedAt string
 		labelled
+		numbered
 	}
 	configRow struct {
 		CreatedAt, ID, Labels, Name, UpdatedAt string
 		labelled
+		numbered
 	}
 )
 
 func secretList(ctx context.Context, c *call) error {
-	secrets, err := c.api().SecretList(ctx, swarm.SecretListOptions{Filters: c.filters()})
-	if err != nil {
+	var secrets []secretItem
+	if err := c.askJSON(ctx, c.listPath("/secrets"), &secrets); err != nil {
 		return err
 	}
-	slices.SortFunc(secrets, func(a, b swarm.Secret) int { return naturalCompare(a.Spec.Name, b.Spec.Name) })
+	slices.SortFunc(secrets, func(a, b secretItem) int {
+		return cmp.Or(naturalCompare(a.Spec.Name, b.Spec.Name), cmp.Compare(b.Number(), a.Number()))
+	})
 	l := listing{
-		headers: map[string]string{"ID": "ID", "Name": "NAME", "Driver": "DRIVER", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS"},
+		headers: map[string]string{"ID": "ID", "Name": "NAME", "Driver": "DRIVER", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS", "Version": "VERSION"},
 		table:   "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
 		quietly: "{{.ID}}",
 	}
 	for _, s := range secrets {
+		l.showVersion(s.ShownVersion)
 		l.rows = append(l.rows, secretRow{
 			ID: s.ID, Name: s.Spec.Name, Driver: driverName(s.Spec), CreatedAt: c.ago(s.CreatedAt), UpdatedAt: c.ago(s.UpdatedAt),
-			Labels: joinLabels(s.Spec.Labels), labelled: s.Spec.Labels,
+			Labels: joinLabels(s.Spec.Labels), labelled: s.Spec.Labels, numbered: numbered(inNumbers(s.ShownVersion)),
 		})
 	}
 	return c.print(l)
 }
 
 func configList(ctx context.Context, c *call) error {
-	configs, err := c.api().ConfigList(ctx, swarm.ConfigListOptions{Filters: c.filters()})
-	if err != nil {
+	var configs []configItem
+	if err := c.askJSON(ctx, c.listPath("/configs"), &configs); err != nil {
 		return err
 	}
-	slices.SortFunc(configs, func(a, b swarm.Config) int { return naturalCompare(a.Spec.Name, b.Spec.Name) })
+	slices.SortFunc(configs, func(a, b configItem) int {
+		return cmp.Or(naturalCompare(a.Spec.Name, b.Spec.Name), cmp.Compare(b.Number(), a.Number()))
+	})
 	l := listing{
-		headers: map[string]string{"ID": "ID", "Name": "NAME", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS"},
+		headers: map[string]string{"ID": "ID", "Name": "NAME", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS", "Version": "VERSION"},
 		table:   "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
 		quietly: "{{.ID}}",
 	}
 	for _, o := range configs {
+		l.showVersion(o.ShownVersion)
 		l.rows = append(l.rows, configRow{
 			ID: o.ID, Name: o.Spec.Name, CreatedAt: c.ago(o.CreatedAt), UpdatedAt: c.ago(o.UpdatedAt),
-			Labels: joinLabels(o.Spec.Labels), labelled: o.Spec.Labels,
+			Labels: joinLabels(o.Spec.Labels), labelled: o.Spec.Labels, numbered: numbered(inNumbers(o.ShownVersion)),
 		})
 	}
 	return c.print(l)

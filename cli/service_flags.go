@@ -90,6 +90,7 @@ func createFlags() []*opt {
 		{name: "ulimit", kind: ulimitKind, usage: "Ulimit options"},
 		{name: "generic-resource", kind: genericKind, usage: "User defined resources"},
 		{name: "device", kind: deviceKind, usage: "Add a device of the node to the containers (host[:container[:permissions]])"},
+		{name: "pod", kind: stringKind, usage: "Run a sidecar beside each task of another service, in its network namespace"},
 	})
 }
 

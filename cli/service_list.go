@@ -13,6 +13,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // serviceRow is a line of service ls.
@@ -140,6 +142,8 @@ func replicas(s swarm.Service) string {
 	}
 	text := fmt.Sprintf("%d/%d", st.RunningTasks, st.DesiredTasks)
 	switch m := s.Spec.Mode; {
+	case setting.PodOf(s.Spec.Labels) != "":
+		return fmt.Sprintf("%s (pod of %s)", text, setting.PodOf(s.Spec.Labels))
 	case m.ReplicatedJob != nil && m.ReplicatedJob.TotalCompletions != nil:
 		return fmt.Sprintf("%s (%d/%d completed)", text, st.CompletedTasks, *m.ReplicatedJob.TotalCompletions)
 	case m.GlobalJob != nil:

@@ -28,6 +28,7 @@ func ownFlags() []*opt {
 		{name: "reschedule-after", kind: delayKind, usage: "Replace the tasks of a node when it has been down for this time (default 0s) (ns|us|ms|s|m|h)"},
 		{name: "rebalance", kind: delayKind, usage: "Move tasks when the nodes have been out of balance for this time (ns|us|ms|s|m|h)"},
 		{name: "strategy", kind: strategyKind, usage: `Which nodes to fill first ("spread", "binpack", "capacity")`},
+		{name: "depends-on", kind: dependsKind, usage: "Start tasks after those of other services (NAME[:started|healthy|completed][:optional], several with commas)"},
 		{name: "self-stop", kind: delayKind, usage: "Stop tasks whose node has been cut off from the managers for this time, 5s at the least (ns|us|ms|s|m|h)"},
 	}
 }
@@ -36,7 +37,8 @@ func ownFlags() []*opt {
 var labelOf = map[string]string{
 	"gpus": setting.LabelGPUs, "pid": setting.LabelPID, "ipc": setting.LabelIPC,
 	"update-canary": setting.LabelCanary, "update-canary-promote-after": setting.LabelPromoteAfter, "update-progress-deadline": setting.LabelProgressDeadline,
-	"reschedule-after": setting.LabelRescheduleAfter, "rebalance": setting.LabelRebalance, "strategy": setting.LabelStrategy, "self-stop": setting.LabelSelfStop,
+	"reschedule-after": setting.LabelRescheduleAfter, "rebalance": setting.LabelRebalance, "strategy": setting.LabelStrategy, "self-stop": setting.LabelSelfStop, "depends-on": setting.LabelDependsOn,
+	"pod": setting.LabelPod,
 }
 
 var (
@@ -44,6 +46,7 @@ var (
 	gpuKind      = kind{"gpu-request", false, checked(setting.ParseGPUs)}
 	shareKind    = kind{"share", false, checked(setting.ParseShare)}
 	strategyKind = kind{"string", false, checked(setting.ParseStrategy)}
+	dependsKind  = kind{"services", false, checked(setting.ParseDependencies)}
 	deadlineKind = kind{"duration", false, checked(parsePeriod)}
 	// delayKind is for durations of which 0 says as much as none.
 	delayKind = kind{"duration", false, func(s string) (any, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 func serviceInspect(ctx context.Context, c *call) error {
@@ -58,6 +59,9 @@ func printService(w io.Writer, s swarm.Service, canary *api.Rollout, networks []
 	p("Service Mode:%s", mode[modeName(s.Spec.Mode)])
 	if r := s.Spec.Mode.Replicated; r != nil && r.Replicas != nil {
 		p(" Replicas:\t%d", *r.Replicas)
+	}
+	if with := setting.PodOf(s.Spec.Labels); with != "" {
+		p(" Pod of:\t%s", with)
 	}
 	if j := s.Spec.Mode.ReplicatedJob; j != nil && j.MaxConcurrent != nil && j.TotalCompletions != nil {
 		p(" Max Concurrent:\t%d\n Completions:\t%d", *j.MaxConcurrent, *j.TotalCompletions)

@@ -80,7 +80,7 @@ func (c *call) unlessTimeout(ctx context.Context, err error) error {
 func (c *call) movable(ctx context.Context) (names []string, err error) {
 	list, err := c.api().ServiceList(ctx, swarm.ServiceListOptions{})
 	for _, s := range list {
-		if s.Spec.Mode.Replicated != nil && s.Spec.Labels[setting.LabelSelfStop] == "" {
+		if s.Spec.Mode.Replicated != nil && s.Spec.Labels[setting.LabelSelfStop] == "" && s.Spec.Labels[setting.LabelPod] == "" {
 			names = append(names, s.Spec.Name)
 		}
 	}

@@ -170,11 +170,14 @@ func TestNewSpec(t *testing.T) {
 		{"what Docker has no field for", []string{"--privileged", "--device", "/dev/fuse", "--device", "/dev/a:/dev/b:r", "--gpus", `"device=0,2"`, "--pid", "host", "--ipc", "shareable", "--shm-size", "1m", "-l", "a=b"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
 			s.Labels = map[string]string{"a": "b", "swarmctl.privileged": "true", "swarmctl.devices": "/dev/fuse:/dev/fuse:rwm,/dev/a:/dev/b:r", "swarmctl.gpus": `"device=0,2"`, "swarmctl.pid": "host", "swarmctl.ipc": "shareable", "swarmctl.shm-size": "1048576"}
 		}},
-		{"how tasks come and go", []string{"--update-canary", "10%", "--update-canary-promote-after", "15m", "--update-progress-deadline", "0s", "--reschedule-after", "5m", "--rebalance", "2m", "--strategy", "capacity", "--self-stop", "10s"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
+		{"how tasks come and go", []string{"--update-canary", "10%", "--update-canary-promote-after", "15m", "--update-progress-deadline", "0s", "--reschedule-after", "5m", "--rebalance", "2m", "--strategy", "capacity", "--self-stop", "10s", "--depends-on", "db:healthy,cache"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
 			s.Labels = map[string]string{
 				"swarmctl.canary": "10%", "swarmctl.canary.promote-after": "15m", "swarmctl.update.progress-deadline": "0s", "swarmctl.reschedule.after": "5m",
-				"swarmctl.rebalance": "2m", "swarmctl.strategy": "capacity", "swarmctl.self-stop": "10s",
+				"swarmctl.rebalance": "2m", "swarmctl.strategy": "capacity", "swarmctl.self-stop": "10s", "swarmctl.depends-on": "db:healthy,cache",
 			}
+		}},
+		{"a sidecar", []string{"--pod", "app"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
+			s.Labels = map[string]string{"swarmctl.pod": "app"}
 		}},
 		{"delays of no time", []string{"--update-canary-promote-after", "0", "--reschedule-after", "0s", "--rebalance", "0m", "--self-stop", "0"}, func(*swarm.ServiceSpec, *swarm.ContainerSpec) {}},
 		{"global", []string{"--mode", "global", "--endpoint-mode", "DNSRR"}, func(s *swarm.ServiceSpec, _ *swarm.ContainerSpec) {
@@ -253,8 +256,8 @@ func TestChangeSpec(t *testing.T) {
 		{name: "log options alone", update: "--log-opt a=b", err: "--log-opt needs --log-driver: which options there are depends on the driver"},
 		{name: "settings taken away", create: "--privileged --gpus all --pid host --ipc host --shm-size 1m -l a=b", update: "--privileged=false --gpus= --pid= --ipc= --shm-size 0", want: "-l a=b"},
 		{name: "settings", create: "--shm-size 1m", update: "--privileged --gpus 2 --ipc private --shm-size 2m", want: "--privileged --gpus 2 --ipc private --shm-size 2m"},
-		{name: "the lifecycle's settings taken away", create: "--update-canary 2 --update-canary-promote-after 1m --update-progress-deadline 1m --reschedule-after 1m --rebalance 1m --strategy binpack --self-stop 10s -l a=b",
-			update: "--update-canary= --update-canary-promote-after 0 --update-progress-deadline= --reschedule-after 0 --rebalance= --strategy= --self-stop 0s", want: "-l a=b"},
+		{name: "the lifecycle's settings taken away", create: "--update-canary 2 --update-canary-promote-after 1m --update-progress-deadline 1m --reschedule-after 1m --rebalance 1m --strategy binpack --self-stop 10s --depends-on db -l a=b",
+			update: "--update-canary= --update-canary-promote-after 0 --update-progress-deadline= --reschedule-after 0 --rebalance= --strategy= --self-stop 0s --depends-on=", want: "-l a=b"},
 		{name: "the lifecycle's settings", create: "--update-canary 2", update: "--update-canary 100% --update-progress-deadline 0", want: "--update-canary 100% --update-progress-deadline 0"},
 		{name: "devices", create: "--device /dev/a --device /dev/b:/dev/c --device /dev/d", update: "--device-rm /dev/a --device-rm /dev/c --device-add /dev/e --device-add /dev/d:r", want: "--device /dev/e --device /dev/d:r"},
 		{name: "the last device", create: "--device /dev/a", update: "--device-rm /dev/a", want: ""},

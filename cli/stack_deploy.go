@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net/url"
+	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/distribution/reference"
@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/manager/dockerapi/servicespec"
 	"github.com/swarmctl/swarmctl/services/stack"
 )
@@ -25,34 +26,85 @@ func stackFilter(name string) filters.Args {
 }
 
 func stackDeploy(ctx context.Context, c *call) error {
+	if c.flags.yes("atomic") && c.flags.yes("detach") {
+		return errors.New("--atomic waits for the services, which --detach does not: leave one of the two out")
+	}
+	d, plan, err := c.planned(ctx)
+	if err != nil {
+		return err
+	}
+	if c.flags.yes("dry-run") {
+		return d.dryRun(ctx, plan)
+	}
+	_, answer, err := d.commit(ctx, plan)
+	if err != nil {
+		return err
+	}
+	d.report(answer)
+	if err := d.wait(ctx); err != nil {
+		return d.failed(ctx, answer, err)
+	}
+	return nil
+}
+
+// planned loads the files and compares them with what there is, which it asks for
+// meanwhile: a large file takes its time. What is wrong with the files is told first,
+// whatever the daemon says. A large file makes so much garbage, too, that to collect it
+// as usual takes a fifth of the command's time.
+func (c *call) planned(ctx context.Context) (*deploy, *stack.Plan, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	name := c.args[0]
 	if err := stack.CheckName(name); err != nil {
-		return err
+		return nil, nil, err
 	}
+	asking, enough := context.WithCancel(ctx)
+	have := meanwhile(func() (stack.Cluster, error) { return c.cluster(asking, name) })
+	defer have()
+	defer enough()
 	m, err := c.loadStack(ctx, name)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
+	file := meanwhile(m.YAML)
+	defer file()
 	s, err := m.Convert()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err := checkSpecs(s); err != nil {
-		return err
+		return nil, nil, err
+	}
+	if err := c.checkVolumes(ctx, s); err != nil {
+		return nil, nil, err
 	}
 	d := &deploy{call: c, stack: s, auth: map[string]string{}}
-	plan, err := d.plan(ctx)
+	there, err := have()
 	if err != nil {
-		return err
+		return nil, nil, err
+	}
+	plan, err := d.planFor(ctx, there)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.file, err = file(); err != nil {
+		return nil, nil, err
 	}
 	warn(c.err, plan.Warnings)
-	if c.flags.yes("dry-run") {
-		return d.show(plan)
-	}
-	if err := d.apply(ctx, plan); err != nil {
+	return d, plan, nil
+}
+
+// meanwhile has something done beside what comes next; what it returns waits for it.
+func meanwhile[T any](do func() (T, error)) (done func() (T, error)) {
+	var result T
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		result, err = do()
 		return err
+	})
+	return func() (T, error) {
+		err := group.Wait()
+		return result, err
 	}
-	return d.wait(ctx)
 }
 
 // checkSpecs brings the specs into the shape in which they are kept, and holds
@@ -95,28 +147,41 @@ func identified(spec swarm.ServiceSpec) *swarm.ServiceSpec {
 type deploy struct {
 	*call
 	stack   *stack.Stack
-	auth    map[string]string // credentials by the service's name
+	file    []byte               // the files as one
+	auth    map[string]string    // credentials by the service's name
+	pinned  map[string]stack.Pin // images, once the registries have been asked
 	started []started
 }
 
-// started is a service that a deploy has created or changed.
-type started struct{ name, id string }
-
+// plan compares the stack with what there is by now.
 func (d *deploy) plan(ctx context.Context) (*stack.Plan, error) {
-	have, err := d.cluster(ctx)
+	have, err := d.cluster(ctx, d.stack.Name)
 	if err != nil {
 		return nil, err
 	}
-	o := stack.Options{Prune: d.flags.yes("prune"), Pinned: map[string]stack.Pin{}}
-	if plan, err := d.stack.Against(have, o); err != nil {
-		return plan, err // before a registry is asked, which may take its time
-	}
-	if err := d.resolveImages(ctx, have.Services, o.Pinned); err != nil {
+	return d.planFor(ctx, have)
+}
+
+func (d *deploy) planFor(ctx context.Context, have stack.Cluster) (*stack.Plan, error) {
+	o := stack.Options{Prune: d.flags.yes("prune"), Pinned: d.pinned}
+	var err error
+	if o.Rewritten, err = d.rewritten(ctx, have.Secrets); err != nil {
 		return nil, err
 	}
 	plan, err := d.stack.Against(have, o)
 	if err != nil {
-		return nil, err
+		return nil, err // before a registry is asked, which may take its time
+	}
+	if d.pinned == nil {
+		d.pinned = map[string]stack.Pin{}
+		if err := d.resolveImages(ctx, have.Services, d.pinned); err != nil {
+			return nil, err
+		}
+		if o.Pinned = d.pinned; len(d.pinned) > 0 {
+			if plan, err = d.stack.Against(have, o); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for _, change := range plan.Services {
 		if change.Old == nil {
@@ -129,19 +194,51 @@ func (d *deploy) plan(ctx context.Context) (*stack.Plan, error) {
 	return plan, nil
 }
 
-// cluster asks for what there is.
-func (d *deploy) cluster(ctx context.Context) (have stack.Cluster, err error) {
-	if have.Services, err = d.api().ServiceList(ctx, swarm.ServiceListOptions{Filters: stackFilter(d.stack.Name)}); err != nil {
-		return have, err
-	}
-	if have.Networks, err = d.api().NetworkList(ctx, network.ListOptions{}); err != nil {
-		return have, err
-	}
-	if have.Secrets, err = d.api().SecretList(ctx, swarm.SecretListOptions{}); err != nil {
-		return have, err
-	}
-	have.Configs, err = d.api().ConfigList(ctx, swarm.ConfigListOptions{})
+// cluster asks for what there is, with the services of one stack.
+func (c *call) cluster(ctx context.Context, name string) (have stack.Cluster, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		have.Services, err = c.api().ServiceList(ctx, swarm.ServiceListOptions{Filters: stackFilter(name)})
+		return err
+	})
+	group.Go(func() (err error) {
+		have.Networks, err = c.api().NetworkList(ctx, network.ListOptions{})
+		return err
+	})
+	group.Go(func() (err error) {
+		have.Secrets, err = c.api().SecretList(ctx, swarm.SecretListOptions{})
+		return err
+	})
+	group.Go(func() (err error) {
+		have.Configs, err = c.api().ConfigList(ctx, swarm.ConfigListOptions{})
+		return err
+	})
+	err = group.Wait()
 	return have, err
+}
+
+// rewritten asks the daemon which secrets of the stack hold something else than
+// the files say: nobody else may know. Nothing is written.
+func (d *deploy) rewritten(ctx context.Context, have []swarm.Secret) (map[string]bool, error) {
+	out := map[string]bool{}
+	var lock sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, spec := range d.stack.Secrets {
+		i := slices.IndexFunc(have, func(s swarm.Secret) bool { return s.Spec.Name == spec.Name })
+		if i < 0 || have[i].Spec.Labels[stack.LabelNamespace] != d.stack.Name {
+			continue
+		}
+		group.Go(func() error {
+			var would api.ContentUpdate
+			err := d.send(ctx, "/swarmctl/secrets/"+url.PathEscape(spec.Name)+"/update?dryrun=1", spec, &would)
+			lock.Lock()
+			defer lock.Unlock()
+			out[spec.Name] = would.Rewritten
+			return err
+		})
+	}
+	return out, group.Wait()
 }
 
 // resolveImages asks the registries for the digests of the images, where
@@ -207,231 +304,7 @@ func (d *deploy) resolveImage(ctx context.Context, image, auth string) (*stack.P
 	return pin, nil
 }
 
-// show is --dry-run.
-func (d *deploy) show(p *stack.Plan) error {
-	if p.Empty() {
-		fmt.Fprintln(d.out, "no changes")
-		return nil
-	}
-	for _, s := range p.Remove {
-		fmt.Fprintf(d.out, "- service %s\n", s.Spec.Name)
-	}
-	for _, n := range p.Networks {
-		fmt.Fprintf(d.out, "+ network %s\n", n.Name)
-		d.lines(stack.Diff(network.CreateOptions{}, n.Options))
-	}
-	for _, s := range p.Secrets {
-		shown := s.Spec
-		shown.Data = nil
-		d.object("secret", s.Spec.Name, s.Old == nil, s.Changes, stack.Diff(swarm.SecretSpec{}, shown))
-	}
-	for _, o := range p.Configs {
-		shown := o.Spec
-		shown.Data = nil
-		d.object("config", o.Spec.Name, o.Old == nil, o.Changes, stack.Diff(swarm.ConfigSpec{}, shown))
-	}
-	for _, s := range p.Services {
-		d.object("service", s.Spec.Name, s.Old == nil, s.Changes, stack.Diff(swarm.ServiceSpec{}, s.Spec))
-	}
-	return nil
-}
-
-func (d *deploy) object(kind, name string, isNew bool, changes, whole []stack.Change) {
-	switch {
-	case isNew:
-		fmt.Fprintf(d.out, "+ %s %s\n", kind, name)
-		d.lines(whole)
-	case len(changes) > 0:
-		fmt.Fprintf(d.out, "~ %s %s\n", kind, name)
-		d.lines(changes)
-	}
-}
-
-func (d *deploy) lines(changes []stack.Change) {
-	for _, c := range changes {
-		if c.Path != "Name" {
-			fmt.Fprintf(d.out, "    %s\n", strings.Replace(c.String(), "TaskTemplate.", "", 1))
-		}
-	}
-}
-
-// apply carries a plan out, in Docker's order and words. What fails leaves
-// what was done before as it is: deploying again goes on from there.
-func (d *deploy) apply(ctx context.Context, p *stack.Plan) error {
-	wrote := false
-	did := func(format string, args ...any) {
-		wrote = true
-		fmt.Fprintf(d.out, format+"\n", args...)
-	}
-	if err := d.contents(ctx, p, did); err != nil {
-		return err
-	}
-	for _, s := range p.Remove {
-		did("Removing service %s", s.Spec.Name)
-		if err := d.api().ServiceRemove(ctx, s.ID); err != nil {
-			return fmt.Errorf("failed to remove service %s: %w", s.Spec.Name, err)
-		}
-	}
-	for _, n := range p.Networks {
-		did("Creating network %s", n.Name)
-		if _, err := d.api().NetworkCreate(ctx, n.Name, n.Options); err != nil {
-			return fmt.Errorf("failed to create network %s: %w", n.Name, err)
-		}
-	}
-	if err := d.create(ctx, p, did); err != nil {
-		return err
-	}
-	for i := range p.Services {
-		if err := d.service(ctx, &p.Services[i], did); err != nil {
-			return err
-		}
-	}
-	if !wrote {
-		fmt.Fprintln(d.out, "no changes")
-	}
-	return nil
-}
-
-// contents has the API compare the secrets that are there with the files,
-// which nobody else can: an update of nothing else, which writes nothing where
-// they are the same. Only then labels are written.
-func (d *deploy) contents(ctx context.Context, p *stack.Plan, did func(string, ...any)) error {
-	var errs []error
-	for _, s := range p.Secrets {
-		if s.Old == nil {
-			continue
-		}
-		asked := s.Spec
-		asked.Labels = s.Old.Spec.Labels
-		err := d.api().SecretUpdate(ctx, s.Old.ID, s.Old.Version, asked)
-		if err != nil && strings.Contains(err.Error(), "only updates to Labels are allowed") {
-			err = stack.ErrContent("secret", s.Spec.Name)
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, s := range p.Secrets {
-		if s.Old == nil || len(s.Changes) == 0 {
-			continue
-		}
-		did("Updating secret %s (id: %s)", s.Spec.Name, s.Old.ID)
-		if err := d.api().SecretUpdate(ctx, s.Old.ID, s.Old.Version, s.Spec); err != nil {
-			return fmt.Errorf("failed to update secret %s: %w", s.Spec.Name, err)
-		}
-	}
-	return nil
-}
-
-// create makes the secrets and configs that are not there, and changes the
-// labels of configs that are.
-func (d *deploy) create(ctx context.Context, p *stack.Plan, did func(string, ...any)) error {
-	for _, s := range p.Secrets {
-		if s.Old != nil {
-			continue
-		}
-		did("Creating secret %s", s.Spec.Name)
-		if _, err := d.api().SecretCreate(ctx, s.Spec); err != nil {
-			return fmt.Errorf("failed to create secret %s: %w", s.Spec.Name, err)
-		}
-	}
-	for _, o := range p.Configs {
-		switch {
-		case o.Old == nil:
-			did("Creating config %s", o.Spec.Name)
-			if _, err := d.api().ConfigCreate(ctx, o.Spec); err != nil {
-				return fmt.Errorf("failed to create config %s: %w", o.Spec.Name, err)
-			}
-		case len(o.Changes) > 0:
-			did("Updating config %s (id: %s)", o.Spec.Name, o.Old.ID)
-			if err := d.api().ConfigUpdate(ctx, o.Old.ID, o.Old.Version, o.Spec); err != nil {
-				return fmt.Errorf("failed to update config %s: %w", o.Spec.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-// service creates one, or updates one that differs. Credentials cannot be
-// compared, so whoever sends some has them written.
-func (d *deploy) service(ctx context.Context, change *stack.ServiceChange, did func(string, ...any)) error {
-	name, auth := change.Spec.Name, d.auth[change.Spec.Name]
-	if change.Old != nil && len(change.Changes) == 0 && auth == "" {
-		return nil
-	}
-	if err := d.resolveSecrets(ctx, change.Spec.TaskTemplate.ContainerSpec); err != nil {
-		return fmt.Errorf("service %s: %w", name, err)
-	}
-	if err := d.resolveConfigs(ctx, change.Spec.TaskTemplate.ContainerSpec); err != nil {
-		return fmt.Errorf("service %s: %w", name, err)
-	}
-	if change.Old == nil {
-		did("Creating service %s", name)
-		made, err := d.api().ServiceCreate(ctx, change.Spec, swarm.ServiceCreateOptions{EncodedRegistryAuth: auth})
-		if err != nil {
-			return fmt.Errorf("failed to create service %s: %w", name, err)
-		}
-		warn(d.err, made.Warnings)
-		d.started = append(d.started, started{name, made.ID})
-		return nil
-	}
-	did("Updating service %s (id: %s)", name, change.Old.ID)
-	o := swarm.ServiceUpdateOptions{EncodedRegistryAuth: auth}
-	if auth == "" {
-		o.RegistryAuthFrom = swarm.RegistryAuthFromSpec
-	}
-	answer, err := d.api().ServiceUpdate(ctx, change.Old.ID, change.Old.Version, change.Spec, o)
-	if isOutdated(err) {
-		return fmt.Errorf("service %s was changed by somebody else at the same time: deploy again", name)
-	} else if err != nil {
-		return fmt.Errorf("failed to update service %s: %w", name, err)
-	}
-	warn(d.err, answer.Warnings)
-	d.started = append(d.started, started{name, change.Old.ID})
-	return nil
-}
-
-// atOnce is how many images are looked up and services followed at a time: each
-// service is watched for the same few seconds after it has come up.
-const atOnce = 32
-
-// wait follows the services that were created or changed within one --timeout:
-// one alone task by task, of several it says when each has converged.
+// wait follows the services that were created or changed.
 func (d *deploy) wait(ctx context.Context) error {
-	if d.flags.yes("detach") || len(d.started) == 0 {
-		return nil
-	}
-	if len(d.started) == 1 {
-		return d.waitFor(ctx, &follower{name: d.started[0].name}, d.flags.yes("quiet"))
-	}
-	ctx, cancel, patience := d.patient(ctx)
-	defer cancel()
-	quiet := d.flags.yes("quiet")
-	if !quiet {
-		fmt.Fprintf(d.out, "Waiting for %d services to converge\n", len(d.started))
-	}
-	errs := make([]error, len(d.started))
-	var group errgroup.Group
-	var line sync.Mutex
-	group.SetLimit(atOnce)
-	for i, s := range d.started {
-		group.Go(func() error {
-			f := &follower{name: s.name}
-			err := d.standBy(ctx, f, &screen{w: io.Discard, shown: map[string]bar{}}, patience)
-			if err != nil {
-				errs[i] = named(s.name, err)
-			} else if f.converged && ctx.Err() == nil && !quiet {
-				line.Lock()
-				defer line.Unlock()
-				fmt.Fprintf(d.out, "Service %s converged\n", s.name)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait()
-	if ctx.Err() != nil && patience == 0 {
-		fmt.Fprintf(d.out, "Operation continuing in background.\nUse `%s stack ps %s` to check progress.\n", progName, d.stack.Name)
-	}
-	return errors.Join(errs...)
+	return d.waitAll(ctx, d.started, "stack ps "+d.stack.Name)
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/services/stack"
 )
 
 // stackRow is a line of stack ls.
-type stackRow struct{ Name, Services string }
+type stackRow struct{ Name, Services, State string }
 
 // MarshalJSON is as serviceRow's.
 func (r stackRow) MarshalJSON() ([]byte, error) {
@@ -34,15 +35,56 @@ func (c *call) stackSizes(ctx context.Context) (map[string]int, error) {
 }
 
 func stackList(ctx context.Context, c *call) error {
-	count, err := c.stackSizes(ctx)
+	services, err := c.api().ServiceList(ctx, swarm.ServiceListOptions{Filters: filters.NewArgs(filters.Arg("label", stack.LabelNamespace)), Status: true})
 	if err != nil {
 		return err
 	}
-	l := listing{headers: map[string]string{"Name": "NAME", "Services": "SERVICES"}, table: "{{.Name}}\t{{.Services}}"}
-	for _, name := range slices.SortedFunc(maps.Keys(count), naturalCompare) {
-		l.rows = append(l.rows, stackRow{name, strconv.Itoa(count[name])})
+	of := map[string][]swarm.Service{}
+	for _, s := range services {
+		name := s.Spec.Labels[stack.LabelNamespace]
+		of[name] = append(of[name], s)
+	}
+	l := listing{headers: map[string]string{"Name": "NAME", "Services": "SERVICES", "State": "STATE"}, table: "{{.Name}}\t{{.Services}}\t{{.State}}"}
+	for _, name := range slices.SortedFunc(maps.Keys(of), naturalCompare) {
+		l.rows = append(l.rows, stackRow{name, strconv.Itoa(len(of[name])), stackState(of[name])})
 	}
 	return c.print(l)
+}
+
+// stackState says in a word or two how the services of a stack are.
+func stackState(services []swarm.Service) string {
+	var stopped, paused, updating int
+	var running, wanted uint64
+	for _, s := range services {
+		if s.Spec.Labels[api.LabelStopped] == "true" {
+			stopped++
+			continue
+		}
+		if u := s.UpdateStatus; u != nil {
+			switch u.State {
+			case swarm.UpdateStatePaused, swarm.UpdateStateRollbackPaused:
+				paused++
+			case swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted:
+				updating++
+			}
+		}
+		if st := s.ServiceStatus; st != nil && s.JobStatus == nil {
+			running, wanted = running+min(st.RunningTasks, st.DesiredTasks), wanted+st.DesiredTasks
+		}
+	}
+	switch {
+	case stopped == len(services):
+		return "stopped"
+	case stopped > 0:
+		return fmt.Sprintf("%d of %d stopped", stopped, len(services))
+	case paused > 0:
+		return "paused"
+	case updating > 0:
+		return "updating"
+	case running < wanted:
+		return fmt.Sprintf("%d of %d tasks run", running, wanted)
+	}
+	return "running"
 }
 
 // stackFilters are the filters of -f, and that for the stack that is named.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,8 +93,15 @@ func (c *call) ofStack(ctx context.Context, name string) (have stack.Cluster, er
 	return have, err
 }
 
-// untilGone waits for the last task of services that have been removed.
+// untilGone waits for the last task of services that have been removed: those
+// that are to be removed are all that is left of them.
 func (c *call) untilGone(ctx context.Context, name string, services map[string]bool) error {
+	return c.untilNone(ctx, name, fmt.Sprintf(", then `%s stack rm %s` removes its networks", progName, name), func(ctx context.Context) ([]swarm.Task, error) { return c.lasting(ctx, services, removedTasks) })
+}
+
+// untilNone waits until no task of a stack is left over. Those on nodes that are
+// down are passed over: when they end nobody can say.
+func (c *call) untilNone(ctx context.Context, name, then string, lasting func(context.Context) ([]swarm.Task, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wake := make(chan struct{}, 1)
@@ -114,17 +122,16 @@ func (c *call) untilGone(ctx context.Context, name string, services map[string]b
 			}
 		}
 	}()
-	// Tasks of a service that is gone are those that are to be removed.
-	f := filters.NewArgs(filters.Arg("desired-state", "remove"))
 	for delay := firstLook; ; delay = min(delay*2, longestLook) {
-		tasks, err := c.api().TaskList(ctx, swarm.TaskListOptions{Filters: f})
-		left := 0
-		for _, t := range tasks {
-			if services[t.ServiceID] && !ended(t.Status.State) {
-				left++
-			}
+		tasks, err := lasting(ctx)
+		left, away := len(tasks), map[string]int{}
+		if err == nil && left > 0 {
+			left, away, err = c.awaited(ctx, tasks)
 		}
 		if err == nil && left == 0 {
+			for _, host := range slices.Sorted(maps.Keys(away)) {
+				fmt.Fprintf(c.err, "node %s is down: %d %s of stack %s end when it is back\n", host, away[host], plural("task", away[host]), name)
+			}
 			return nil
 		}
 		if err == nil {
@@ -133,10 +140,26 @@ func (c *call) untilGone(ctx context.Context, name string, services map[string]b
 		switch {
 		case err == nil:
 		case errors.Is(context.Cause(ctx), errTimeout):
-			return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: %d %s of stack %s still to stop; the cluster works on, then `%s stack rm %s` removes its networks",
-				one(c.flags, "timeout", time.Duration(0)), left, plural("task", left), name, progName, name)}
+			return &exitError{code: exitTimeout, msg: fmt.Sprintf("timed out after %s: %d %s of stack %s still to stop; the cluster works on%s",
+				one(c.flags, "timeout", time.Duration(0)), left, plural("task", left), name, then)}
 		default:
 			return fmt.Errorf("failed to wait on tasks of stack: %s: %w", name, err)
 		}
 	}
+}
+
+// awaited counts the tasks that will end soon and, by the names of their nodes,
+// those on nodes that are down.
+func (c *call) awaited(ctx context.Context, tasks []swarm.Task) (left int, away map[string]int, err error) {
+	nodes, err := c.api().NodeList(ctx, swarm.NodeListOptions{})
+	away = map[string]int{}
+	for _, t := range tasks {
+		i := slices.IndexFunc(nodes, func(n swarm.Node) bool { return n.ID == t.NodeID })
+		if i >= 0 && nodes[i].Status.State == swarm.NodeStateDown {
+			away[nodes[i].Description.Hostname]++
+		} else {
+			left++
+		}
+	}
+	return left, away, err
 }

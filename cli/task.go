@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -54,7 +55,7 @@ func printExplanation(w io.Writer, x api.Explanation, now time.Time) error {
 	}
 	switch {
 	case x.Note == "":
-	case x.NodeID == "" || x.Desired == "ready":
+	case x.NodeID == "" || x.Desired == "ready" || x.State == "pending":
 		fmt.Fprintf(w, "It may not run yet: %s.\n", x.Note)
 	default:
 		fmt.Fprintf(w, "It is waited for: %s.\n", x.Note)
@@ -108,15 +109,32 @@ func standing(x api.Explanation, now time.Time) string {
 
 // get asks the daemon for something that is no part of Docker's API; path is escaped.
 func (c *call) get(ctx context.Context, path string) ([]byte, error) {
-	return c.request(ctx, http.MethodGet, path)
+	return c.request(ctx, http.MethodGet, path, nil)
 }
 
 // post has the daemon do something that is no part of Docker's API.
 func (c *call) post(ctx context.Context, path string) ([]byte, error) {
-	return c.request(ctx, http.MethodPost, path)
+	return c.request(ctx, http.MethodPost, path, nil)
 }
 
-func (c *call) request(ctx context.Context, method, path string) ([]byte, error) {
+// send is post with a body.
+func (c *call) send(ctx context.Context, path string, body, answer any) error {
+	data, err := c.request(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	return readAnswer(data, answer)
+}
+
+func readAnswer(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("the daemon's answer is not JSON: %w", err)
+	}
+	return nil
+}
+
+// request puts a question, or has something done; body is nil or becomes JSON.
+func (c *call) request(ctx context.Context, method, path string, body any) ([]byte, error) {
 	if _, err := c.api().Ping(ctx); err != nil {
 		return nil, err // in the client's words, where no daemon answers
 	}
@@ -128,9 +146,20 @@ func (c *call) request(ctx context.Context, method, path string) ([]byte, error)
 	if host.Scheme == "tcp" {
 		base = "http://" + host.Host
 	}
-	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+	var content io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := c.api().HTTPClient().Do(req)
 	if err != nil {
@@ -138,7 +167,7 @@ func (c *call) request(ctx context.Context, method, path string) ([]byte, error)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode == http.StatusOK {
+	if err != nil || res.StatusCode == http.StatusOK || res.StatusCode == http.StatusNoContent {
 		return data, err
 	}
 	var answer struct{ Message string }

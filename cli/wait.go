@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // How the cluster is watched: an event of it wakes us at once, at most every
@@ -44,9 +48,63 @@ func (c *call) waitFor(ctx context.Context, f *follower, quiet bool) error {
 	return c.standBy(ctx, f, screen, patience)
 }
 
+// started is a service that a command has created or changed.
+type started struct{ name, id string }
+
+// atOnce is how many images are looked up and services followed at a time: each
+// service is watched for the same few seconds after it has come up.
+const atOnce = 32
+
+// waitAll follows several services within one --timeout: one alone task by task,
+// of several it says when each has converged. ps is the command that shows how
+// far they are, for those who do not wait any longer.
+func (c *call) waitAll(ctx context.Context, services []started, ps string) error {
+	if c.flags.yes("detach") || len(services) == 0 {
+		return nil
+	}
+	if len(services) == 1 {
+		return c.waitFor(ctx, &follower{name: services[0].name}, c.flags.yes("quiet"))
+	}
+	ctx, cancel, patience := c.patient(ctx)
+	defer cancel()
+	quiet := c.flags.yes("quiet")
+	if !quiet {
+		fmt.Fprintf(c.out, "Waiting for %d services to converge\n", len(services))
+	}
+	errs := make([]error, len(services))
+	var group errgroup.Group
+	var line sync.Mutex
+	group.SetLimit(atOnce)
+	for i, s := range services {
+		group.Go(func() error {
+			f := &follower{name: s.name}
+			err := c.standBy(ctx, f, &screen{w: io.Discard, shown: map[string]bar{}}, patience)
+			if err != nil {
+				errs[i] = named(s.name, err)
+				if c.flags.yes("atomic") {
+					cancel() // all go back, whatever becomes of the others
+				}
+			} else if f.converged && ctx.Err() == nil && !quiet {
+				line.Lock()
+				defer line.Unlock()
+				fmt.Fprintf(c.out, "Service %s converged\n", s.name)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if ctx.Err() != nil && patience == 0 {
+		fmt.Fprintf(c.out, "Operation continuing in background.\nUse `%s %s` to check progress.\n", progName, ps)
+	}
+	return errors.Join(errs...)
+}
+
 // patient is a context that ends when --timeout has passed.
 func (c *call) patient(ctx context.Context) (context.Context, context.CancelFunc, time.Duration) {
 	patience := one(c.flags, "timeout", time.Duration(0))
+	if patience <= 0 && c.flags.yes("atomic") {
+		patience = setting.DefaultProgressDeadline // what crashes again and again does so for ever
+	}
 	if patience <= 0 {
 		return ctx, func() {}, 0
 	}

@@ -12,12 +12,14 @@ import (
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
 )
 
 // Labels that Docker's stacks have.
 const (
-	LabelNamespace = "com.docker.stack.namespace" // the stack's name, on all that is of it
-	LabelImage     = "com.docker.stack.image"     // of a service: its image as the file has it
+	LabelNamespace = api.LabelNamespace       // the stack's name, on all that is of it
+	LabelImage     = "com.docker.stack.image" // of a service: its image as the file has it
 )
 
 // Network is one to create.

@@ -29,18 +29,26 @@ func (c Change) String() string {
 // What is left out and what is empty are the same. Lists of words are compared
 // as sets in an order: a word that is there no more, and one that is new.
 func Diff(old, next any) []Change {
+	a, b := asJSON(old), asJSON(next)
+	if bytes.Equal(a, b) {
+		return nil // as most of a large stack is, and to decode it takes its time
+	}
 	d := &fieldDiff{}
-	d.compare("", generic(old), generic(next))
+	d.compare("", generic(a), generic(b))
 	return d.changes
 }
 
 type fieldDiff struct{ changes []Change }
 
-func generic(v any) any {
+func asJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return err.Error()
+		data, _ = json.Marshal(err.Error())
 	}
+	return data
+}
+
+func generic(data []byte) any {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber() // nanoseconds do not fit a float
 	var out any

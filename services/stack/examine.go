@@ -24,6 +24,24 @@ type document struct {
 
 type documents []document
 
+// words are all keys and values of the files.
+func (d documents) words() map[string]bool {
+	words := map[string]bool{}
+	var add func(*yaml.Node)
+	add = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode {
+			words[n.Value] = true
+		}
+		for _, c := range n.Content { // what an alias stands for is among them elsewhere
+			add(c)
+		}
+	}
+	for _, doc := range d {
+		add(doc.root)
+	}
+	return words
+}
+
 // examine parses the files, and those that they include and extend, and
 // refuses what does not parse, what is too large, or is not there.
 func (in Input) examine() (documents, error) {
@@ -78,8 +96,12 @@ func located(name string, err error) error {
 		return fmt.Errorf("%s: %s", name, strings.TrimPrefix(text, "yaml: "))
 	}
 	line, _ := strconv.Atoi(m[4])
-	if strings.HasSuffix(fmt.Sprintf("%T", err), ".ParserError") {
+	kind := fmt.Sprintf("%T", err)
+	if strings.HasSuffix(kind, ".ParserError") {
 		line++ // NB: the parser counts lines from 0, the scanner from 1
+	}
+	if m[5] == "" && (strings.HasSuffix(kind, ".ParserError") || strings.HasSuffix(kind, ".ScannerError")) {
+		m[5] = "1" // neither says so
 	}
 	at := fmt.Sprintf("%s:%d", name, line)
 	if m[5] != "" {

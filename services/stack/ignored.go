@@ -23,7 +23,8 @@ var used = map[reflect.Type][]string{
 		"privileged", "read_only", "secrets", "shm_size", "stop_grace_period", "stop_signal", "sysctls", "tmpfs", "ulimits", "user",
 		"volumes", "working_dir",
 	},
-	typ[types.WorkloadSpec]():            {"healthcheck", "ports", "stdin_open", "tty"},
+	typ[types.WorkloadSpec]():            {"depends_on", "healthcheck", "ports", "stdin_open", "tty"},
+	typ[types.ServiceDependency]():       {"condition", "required"},
 	typ[types.DeployConfig]():            {"mode", "replicas", "labels", "update_config", "rollback_config", "resources", "restart_policy", "placement", "endpoint_mode"},
 	typ[types.UpdateConfig]():            {"parallelism", "delay", "failure_action", "monitor", "max_failure_ratio", "order"},
 	typ[types.Resources]():               {"limits", "reservations"},
@@ -61,7 +62,6 @@ func typ[T any]() reflect.Type { return reflect.TypeFor[T]() }
 var reasons = map[string]string{
 	"build":            "images are built before they are deployed: build and push it, and name it in image",
 	"container_name":   "a service has many containers; use hostname, or the service's name",
-	"depends_on":       "services start at once; their order, and the conditions, are not honoured yet",
 	"develop":          "it is for development on one machine",
 	"expose":           "services on the same network reach each other on every port",
 	"external_links":   "use a network that both are on",
@@ -73,6 +73,7 @@ var reasons = map[string]string{
 	"ipv4_address":     "replicas cannot share one",
 	"ipv6_address":     "replicas cannot share one",
 	"models":           "nothing in a cluster provides models",
+	"restart":          "what runs is not stopped because of another service: `service update --force` starts it anew",
 	"provider":         "nothing in a cluster runs providers",
 	"jobs":             "use a service with deploy.mode: replicated-job",
 	"volumes_from":     "name the volume in the volumes of both services",
@@ -84,6 +85,9 @@ var reasons = map[string]string{
 func leftOver(p *types.Project) []Ignored {
 	l := &leftovers{}
 	l.walk("", reflect.ValueOf(p))
+	for name, s := range p.Services {
+		l.followed(name, &s)
+	}
 	for name, s := range p.DisabledServices {
 		l.add("services."+name, fmt.Sprintf("none of its profiles (%s) is active: use --profile", strings.Join(s.Profiles, ", ")))
 	}

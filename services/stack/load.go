@@ -16,7 +16,9 @@ import (
 	"sync"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/interpolation"
 	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/sirupsen/logrus"
 	"go.yaml.in/yaml/v4"
@@ -89,7 +91,7 @@ func Load(ctx context.Context, in Input) (*Model, error) {
 	}
 	m := &Model{in: in}
 	m.Warnings, err = listening(func() (err error) {
-		m.Project, err = in.project(ctx)
+		m.Project, err = in.project(ctx, docs.words())
 		return err
 	})
 	if err != nil {
@@ -107,8 +109,11 @@ func Load(ctx context.Context, in Input) (*Model, error) {
 // project is what compose-go makes of the files. It has one host in mind, where a
 // container's name and several replicas do not go together; in a cluster nothing
 // has that name, so it is out of the way while the model is checked.
-func (in Input) project(ctx context.Context) (*types.Project, error) {
-	details, options := in.details(), in.options(false)
+func (in Input) project(ctx context.Context, words map[string]bool) (*types.Project, error) {
+	details, options := in.details(), func(o *loader.Options) {
+		in.options(false)(o)
+		o.Interpolate.TypeCastMapping = typesOf(words, o.Interpolate.TypeCastMapping)
+	}
 	dict, err := loader.LoadModelWithContext(ctx, details, options)
 	if err != nil {
 		return nil, err
@@ -294,6 +299,19 @@ func (in Input) options(raw bool) func(*loader.Options) {
 			return v, ok
 		}
 	}
+}
+
+// typesOf are the types of those keys that can be in files of these words. compose-go
+// holds every text of the files against all of them: for a large file that is a quarter of
+// the time.
+func typesOf(words map[string]bool, all map[tree.Path]interpolation.Cast) map[tree.Path]interpolation.Cast {
+	out := maps.Clone(all)
+	maps.DeleteFunc(out, func(path tree.Path, _ interpolation.Cast) bool {
+		return slices.ContainsFunc(path.Parts(), func(key string) bool {
+			return key != tree.PathMatchAll && key != tree.PathMatchList && !words[key]
+		})
+	})
+	return out
 }
 
 // hearing has one loader at a time speak to the logger that all share.

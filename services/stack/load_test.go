@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +61,7 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 		"secret":    strings.Repeat("x", maxSecret+1),
 	}
 	for name, c := range map[string]struct{ compose, want string }{
+		"not closed":          {"services:\n  a: {image: x\n", "compose.yml:3:1: did not find expected ',' or '}', while parsing a flow mapping"},
 		"syntax":              {"services:\n  web:\n    image: nginx\n   ports: [80]\n", "compose.yml:4:4: did not find expected key, while parsing a block mapping"},
 		"tab":                 {"services:\n\tweb:\n", "compose.yml:2:"},
 		"a list":              {"- a\n", "mapping"},
@@ -76,8 +79,10 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 		"undefined config":    {"services:\n  web:\n    image: nginx\n    configs: [s]\n", "undefined config s"},
 		"undefined volume":    {"services:\n  web:\n    image: nginx\n    volumes: ['data:/data']\n", "undefined volume data"},
 		"depends on nothing":  {"services:\n  web:\n    image: nginx\n    depends_on: [db]\n", `undefined service "db"`},
-		"depends in a circle": {"services:\n  a:\n    image: x\n    depends_on: [b]\n  b:\n    image: x\n    depends_on: [a]\n", "cycle"},
-		"extends itself":      {files["self.yml"], "Circular reference"},
+		"depends in a circle": {"services:\n  a:\n    image: x\n    depends_on: [b]\n  b:\n    image: x\n    depends_on: [a]\n", "compose.yml:4:5: services.a.depends_on: a cycle: a -> b -> a"},
+		"waits for itself":    {"services:\n  a:\n    image: x\n    depends_on: {a: {condition: service_healthy}}\n", "compose.yml:4:5: services.a.depends_on: a cycle: a -> a"},
+		"extends in a circle": {"services:\n  c: {extends: a}\n  a: {extends: b}\n  b:\n    extends: {service: c}\n", "compose.yml:3:7: services.a.extends: a cycle: a -> b -> c -> a"},
+		"extends itself":      {files["self.yml"], "a cycle: "},
 		"extends no file":     {"services:\n  a:\n    extends:\n      file: none.yml\n      service: b\n", "compose.yml:4:13: there is no file /shop/none.yml"},
 		"extends what is bad": {"services:\n  a:\n    extends:\n      file: bad.yml\n      service: b\n", "/shop/bad.yml:"},
 		"includes no file":    {"include:\n  - none.yml\n", "compose.yml:2:5: there is no file /shop/none.yml"},
@@ -88,7 +93,11 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 		"large secret":        {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    file: secret\n", "secrets.s: "},
 		"unset secret":        {"services:\n  a:\n    image: x\nsecrets:\n  s:\n    environment: NOT_SET_AT_ALL\n", "NOT_SET_AT_ALL is not set"},
 		"required variable":   {"services:\n  a:\n    image: x:${NOT_SET_AT_ALL?needed}\n", "NOT_SET_AT_ALL"},
-		"pod":                 {"services:\n  a:\n    image: x\n  b:\n    image: x\n    network_mode: service:a\n", "services.b: network_mode"},
+		"pod of nothing":      {"services:\n  b:\n    image: x\n    network_mode: service:a\n", `service "a" not found for network_mode`},
+		"pod of itself":       {"services:\n  b:\n    image: x\n    network_mode: service:b\n", "service cannot be a sidecar of itself"},
+		"pod of a pod":        {"services:\n  a:\n    image: x\n  b:\n    image: x\n    network_mode: service:a\n  c:\n    image: x\n    network_mode: service:b\n", `services.c: network_mode: "service:b": service b is a sidecar itself: use network_mode: "service:a"`},
+		"pod in a circle":     {"services:\n  a:\n    image: x\n    depends_on: [b]\n  b:\n    image: x\n    network_mode: service:a\n", "services.b: network_mode: \"service:a\": service a depends on it"},
+		"pod of a job":        {"services:\n  a:\n    image: x\n    deploy: {mode: replicated-job}\n  b:\n    image: x\n    network_mode: service:a\n", "jobs have no sidecars"},
 		"port range":          {"services:\n  a:\n    image: x\n    ports: ['8000-8010:80']\n", "services.a: ports"},
 		"npipe":               {"services:\n  a:\n    image: x\n    volumes: [{type: npipe, source: a, target: /b}]\n", "npipe"},
 		"bad restart":         {"services:\n  a:\n    image: x\n    restart: sometimes\n", `restart: "sometimes" is none of no, always, unless-stopped, on-failure`},
@@ -117,6 +126,32 @@ func TestWhatIsWrongIsSaidWithItsPlace(t *testing.T) {
 	}
 }
 
+// Files that are included and extended compose-go opens itself.
+func TestFilesInACircle(t *testing.T) {
+	dir := t.TempDir()
+	read := func(name string, _ int64) ([]byte, error) { return os.ReadFile(name) }
+	for name, data := range map[string]string{
+		"in1.yml": "services:\n  x:\n    image: x\ninclude:\n  - in2.yml\n", "in2.yml": "include:\n  - path: in1.yml\n",
+		"ex1.yml": "services:\n  a:\n    extends: {file: ex2.yml, service: b}\n", "ex2.yml": "services:\n  b:\n    extends: {file: ex1.yml, service: a}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"in1.yml": "in1.yml:4:1: include: a cycle: in1.yml -> " + dir + "/in2.yml -> " + dir + "/in1.yml", "ex1.yml": dir + "/ex1.yml:3:5: services.a.extends: a cycle: a -> b -> a",
+	} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Load(t.Context(), Input{Name: "shop", Dir: dir, Files: []File{{name, content}}, Read: read})
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: the error is %v; it should begin with %s", name, err, want)
+		}
+	}
+}
+
 func TestNamesOfStacks(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"shop": true, "Shop-2_x": true, "a": true, strings.Repeat("a", 61): true,
@@ -136,7 +171,7 @@ services:
     build: .
     container_name: web
     deploy: {replicas: 2}
-    depends_on: {db: {condition: service_healthy}}
+    depends_on: {db: {condition: service_healthy, restart: true}}
     security_opt: [no-new-privileges]
     networks:
       default: {ipv4_address: 10.0.0.7}
@@ -157,7 +192,7 @@ services:
 		}
 	}
 	want := []string{
-		"services.db.develop", "services.debug", "services.web.build", "services.web.container_name", "services.web.depends_on",
+		"services.db.develop", "services.debug", "services.web.build", "services.web.container_name", "services.web.depends_on.db.restart",
 		"services.web.networks.default.ipv4_address", "services.web.security_opt", "services.web.volumes.bind.selinux",
 	}
 	if !slices.Equal(keys, want) {
@@ -259,6 +294,43 @@ configs:
 	}
 }
 
+// Numbers and yes or no may come from variables, wherever their key stands.
+func TestVariablesBecomeWhatTheirKeyIs(t *testing.T) {
+	files := folder{
+		"base.yml": "services:\n  base:\n    image: x\n    ports: [{target: \"${TAG_PORT}\", published: '80'}]\n",
+		"part.yml": "services:\n  part:\n    image: x\n    healthcheck: {test: [CMD, x], retries: \"${REPLICAS}\"}\n    volumes: [{type: volume, source: data, target: /d, read_only: \"${YES}\"}]\nvolumes: {data: {external: \"${YES}\"}}\n",
+	}
+	dir := t.TempDir()
+	in := files.input(`
+include: [part.yml]
+x-key: &key replicas
+x-deploy: &deploy
+  *key : "${REPLICAS}"
+services:
+  web:
+    extends: {file: base.yml, service: base}
+    init: "${YES}"
+    ulimits: {nofile: {soft: "${REPLICAS}", "hard": "${REPLICAS}"}}
+    deploy:
+      <<: *deploy
+      update_config: {max_failure_ratio: "${RATIO}"}
+`)
+	write(t, dir, files)
+	in.Dir, in.Read = dir, readFile
+	maps.Copy(in.Env, map[string]string{"TAG_PORT": "8080", "YES": "yes", "RATIO": "0.5"})
+	_, s := convert(t, in)
+	part, web := s.Services[0].TaskTemplate.ContainerSpec, s.Services[1]
+	if part.Healthcheck.Retries != 3 || !part.Mounts[0].ReadOnly || part.Mounts[0].Source != "data" {
+		t.Errorf("part has the health check %+v and the mount %+v", part.Healthcheck, part.Mounts[0])
+	}
+	if *web.Mode.Replicated.Replicas != 3 || web.UpdateConfig.MaxFailureRatio != 0.5 || web.EndpointSpec.Ports[0].TargetPort != 8080 {
+		t.Errorf("web has %d replicas, %+v, %+v", *web.Mode.Replicated.Replicas, web.UpdateConfig, web.EndpointSpec.Ports)
+	}
+	if c := web.TaskTemplate.ContainerSpec; !*c.Init || c.Ulimits[0].Soft != 3 || c.Ulimits[0].Hard != 3 {
+		t.Errorf("web is %+v with %+v", c, c.Ulimits[0])
+	}
+}
+
 func TestLaterFilesOverrideEarlierOnes(t *testing.T) {
 	in := folder{}.input("services:\n  web:\n    image: a\n    environment: {A: '1', B: '1'}\n    ports: ['80:80']\n")
 	in.Files = append(in.Files, File{"prod.yml", []byte("services:\n  web:\n    image: b\n    environment: {B: '2'}\n    ports: !override ['81:80']\n")})
@@ -294,5 +366,61 @@ func TestTheMergedFileIsAFile(t *testing.T) {
 	raw, err := Merged(t.Context(), folder{}.input("services:\n  web:\n    image: nginx:${TAG}\n"))
 	if err != nil || !strings.Contains(string(raw), "nginx:${TAG}") {
 		t.Errorf("%v:\n%s", err, raw)
+	}
+}
+
+// A service in the network of another one is a sidecar of it: its tasks follow the
+// other's, whatever it says of their number.
+func TestAServiceInAnothersNetworkIsASidecar(t *testing.T) {
+	m, s := folder{}.stack(t, `
+services:
+  app:
+    image: x
+    networks: [back]
+    deploy: {replicas: 3}
+  agent:
+    image: y
+    network_mode: service:app
+    scale: 2
+    deploy: {mode: global}
+networks:
+  back:
+`)
+	if len(s.Networks) != 1 {
+		t.Errorf("networks %v, want back alone", s.Networks)
+	}
+	agent := s.Services[0]
+	if got := agent.Labels[setting.LabelPod]; got != "shop_app" {
+		t.Errorf("it is a sidecar of %q", got)
+	}
+	if len(agent.TaskTemplate.Networks) != 0 || agent.Mode.Replicated == nil || agent.Mode.Replicated.Replicas != nil {
+		t.Errorf("it is on %v, in mode %v", agent.TaskTemplate.Networks, agent.Mode)
+	}
+	var keys []string
+	for _, i := range m.Ignored {
+		keys = append(keys, i.String())
+	}
+	want := []string{"services.agent.deploy.mode: it has a task beside each of service app", "services.agent.deploy.replicas: it has a task beside each of service app"}
+	if !slices.Equal(keys, want) {
+		t.Errorf("ignored are %q", keys)
+	}
+
+	plan, err := s.Against(Cluster{}, Options{})
+	if err != nil || plan.Services[1].Spec.Name != "shop_agent" {
+		t.Errorf("the sidecar is not made after its service: %v", err)
+	}
+	// Of what there is the API shows the mode and the number of the other service.
+	three := uint64(3)
+	shown := agent
+	shown.Mode = swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &three}}
+	old := []swarm.Service{{ID: "1", Spec: s.Services[1]}, {ID: "2", Spec: shown}}
+	plan, err = s.Against(Cluster{Services: old}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range plan.Services {
+		if len(c.Changes) > 0 {
+			t.Errorf("deployed again, %s changes: %v", c.Spec.Name, c.Changes)
+		}
 	}
 }

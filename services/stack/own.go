@@ -17,7 +17,7 @@ import (
 
 // ownLabels are the labels of a service: those of the file, and those that say
 // what Docker's spec has no field for. The two may not contradict each other.
-func ownLabels(s *types.ServiceConfig, d *types.DeployConfig, hostIPs []string) (map[string]string, error) {
+func ownLabels(s *types.ServiceConfig, d *types.DeployConfig, hostIPs []string, dependsOn, pod string) (map[string]string, error) {
 	labels := map[string]string{}
 	maps.Copy(labels, d.Labels)
 	gpus, err := gpuRequest(s, d)
@@ -26,7 +26,8 @@ func ownLabels(s *types.ServiceConfig, d *types.DeployConfig, hostIPs []string) 
 	}
 	own := map[string]string{
 		setting.LabelPID: s.Pid, setting.LabelIPC: s.Ipc, setting.LabelGPUs: gpus,
-		setting.LabelDevices: devices(s.Devices), setting.LabelHostIP: strings.Join(hostIPs, ","),
+		setting.LabelDevices: devices(s.Devices), setting.LabelHostIP: strings.Join(hostIPs, ","), setting.LabelDependsOn: dependsOn,
+		setting.LabelPod: pod,
 	}
 	if s.Privileged {
 		own[setting.LabelPrivileged] = "true"

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +10,9 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
+
+	"github.com/swarmctl/swarmctl/api"
+	"github.com/swarmctl/swarmctl/api/setting"
 )
 
 // Cluster is what there is: all networks, secrets and configs, as files may
@@ -29,23 +31,27 @@ type ServiceChange struct {
 	Changes []Change          // what differs from Old; empty where nothing does
 }
 
-// SecretChange is a secret to create, or one whose labels differ.
+// SecretChange is a secret to create, or one that may differ: in its labels, or
+// in what it holds, which makes a new version of it.
 type SecretChange struct {
-	Old     *swarm.Secret
-	Spec    swarm.SecretSpec
-	Changes []Change
+	Old       *swarm.Secret
+	Spec      swarm.SecretSpec
+	Rewritten bool
+	Changes   []Change
 }
 
 // ConfigChange is as SecretChange.
 type ConfigChange struct {
-	Old     *swarm.Config
-	Spec    swarm.ConfigSpec
-	Changes []Change
+	Old       *swarm.Config
+	Spec      swarm.ConfigSpec
+	Rewritten bool
+	Changes   []Change
 }
 
 // Plan is what a deploy does, in this order: Remove, Networks, Secrets,
-// Configs, Services. Secrets has those that are there already too, as nobody
-// but the API can tell whether their content is the same.
+// Configs, Services, of which those come first that others depend on. A service
+// that uses what is rewritten refers to the version that was, as the ID of the new
+// one is not known yet: whoever carries the plan out moves it.
 type Plan struct {
 	Remove   []swarm.Service // services of the stack that the files have no more
 	Networks []Network
@@ -53,6 +59,19 @@ type Plan struct {
 	Configs  []ConfigChange
 	Services []ServiceChange
 	Warnings []string
+}
+
+// Built adds what the daemon alone knows: that a service's image has been built
+// anew, and its reference says so no more than before.
+func (p *Plan) Built(changes []api.StackChange) {
+	for i := range p.Services {
+		s := &p.Services[i]
+		for _, c := range changes {
+			if c.Kind == "service" && c.Name == s.Spec.Name && c.ImageIs != "" {
+				s.Changes = append(s.Changes, Change{"TaskTemplate.ContainerSpec.Image, built anew", c.ImageWas, c.ImageIs})
+			}
+		}
+	}
 }
 
 // Empty reports whether nothing is to be done.
@@ -69,6 +88,9 @@ type Options struct {
 	// Pinned is the image of a service with its digest, where a registry has
 	// told; by the service's name.
 	Pinned map[string]Pin
+	// Rewritten are the secrets, by name, that hold something else than the files
+	// say: nobody but the API can tell.
+	Rewritten map[string]bool
 }
 
 // Pin is an image with its digest, and the platforms that it is for.
@@ -80,7 +102,7 @@ type Pin struct {
 // Against compares the stack with what there is. It is an error where the
 // files need what is not there, or what is in somebody else's hands.
 func (s *Stack) Against(have Cluster, o Options) (*Plan, error) {
-	d := &differ{stack: s, have: have, options: o, plan: &Plan{}}
+	d := &differ{stack: s, have: have, options: o, plan: &Plan{}, rewritten: map[string]bool{}}
 	errs := []error{d.externals()}
 	for _, n := range s.Networks {
 		errs = append(errs, d.network(n))
@@ -92,10 +114,11 @@ func (s *Stack) Against(have Cluster, o Options) (*Plan, error) {
 		errs = append(errs, d.config(spec))
 	}
 	wanted := map[string]bool{}
-	for _, spec := range s.Services {
+	for _, spec := range inOrder(s.Services) {
 		wanted[spec.Name] = true
 		errs = append(errs, d.service(spec))
 	}
+	slices.SortStableFunc(d.plan.Services, follows)
 	if o.Prune {
 		for _, old := range have.Services {
 			if !wanted[old.Spec.Name] {
@@ -112,6 +135,8 @@ type differ struct {
 	have    Cluster
 	options Options
 	plan    *Plan
+
+	rewritten map[string]bool // "secret s" or "config c": a new version of it
 }
 
 // findBy is the element of a list with a name, or nil.
@@ -194,7 +219,7 @@ func (d *differ) network(n Network) error {
 		for i, c := range changes {
 			text[i] = c.String()
 		}
-		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("network %s stays as it is, as networks cannot be changed: remove it to have %s", n.Name, strings.Join(text, ", ")))
+		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("network %s stays as it is, as networks cannot be changed: to have %s, remove it (`swarmctl network rm %s`, once no service uses it) and deploy again", n.Name, strings.Join(text, ", "), n.Name))
 	}
 	return nil
 }
@@ -225,57 +250,6 @@ func networkChanges(old *network.Summary, want network.CreateOptions) []Change {
 	return Diff(was, is)
 }
 
-// secret tells the labels that differ. What a secret holds the API does not
-// tell; it refuses a content that is another one.
-func (d *differ) secret(spec swarm.SecretSpec) error {
-	old := findBy(d.have.Secrets, spec.Name, secretName)
-	if old == nil {
-		d.plan.Secrets = append(d.plan.Secrets, SecretChange{Spec: spec})
-		return nil
-	}
-	if err := d.foreign("secret", spec.Name, old.Spec.Labels); err != nil {
-		return err
-	}
-	was, is := old.Spec, spec
-	was.Data, is.Data = nil, nil
-	changes := Diff(was, is)
-	d.plan.Secrets = append(d.plan.Secrets, SecretChange{old, spec, changes})
-	return immutable("secret", spec.Name, changes)
-}
-
-func (d *differ) config(spec swarm.ConfigSpec) error {
-	old := findBy(d.have.Configs, spec.Name, configName)
-	if old == nil {
-		d.plan.Configs = append(d.plan.Configs, ConfigChange{Spec: spec})
-		return nil
-	}
-	if err := d.foreign("config", spec.Name, old.Spec.Labels); err != nil {
-		return err
-	}
-	if !bytes.Equal(old.Spec.Data, spec.Data) {
-		return ErrContent("config", spec.Name)
-	}
-	changes := Diff(old.Spec, spec)
-	d.plan.Configs = append(d.plan.Configs, ConfigChange{old, spec, changes})
-	return immutable("config", spec.Name, changes)
-}
-
-// ErrContent says that a secret or a config has another content than the
-// files, and what to do.
-func ErrContent(kind, name string) error {
-	return fmt.Errorf("%s %q: its content has changed, and a %s that is there cannot be: give it another name in the file, as in `name: %s_v2`", kind, name, kind, name)
-}
-
-// immutable refuses changes of more than labels.
-func immutable(kind, name string, changes []Change) error {
-	for _, c := range changes {
-		if !strings.HasPrefix(c.Path, "Labels") {
-			return fmt.Errorf("%s %q: only its labels can be changed, not %s: give it another name in the file", kind, name, c)
-		}
-	}
-	return nil
-}
-
 // service compares a service with what it is. Its spec becomes what is to be
 // written: with the image pinned, and with what a deploy does not touch.
 func (d *differ) service(spec swarm.ServiceSpec) error {
@@ -296,9 +270,12 @@ func (d *differ) service(spec swarm.ServiceSpec) error {
 		d.plan.Services = append(d.plan.Services, ServiceChange{Spec: spec})
 		return nil
 	}
+	if setting.PodOf(spec.Labels) != "" {
+		spec.Mode = old.Spec.Mode // it shows that of the service which it is a sidecar of
+	}
 	spec.TaskTemplate.ForceUpdate = old.Spec.TaskTemplate.ForceUpdate
 	d.identify(&spec)
-	changes := d.serviceChanges(old.Spec, spec)
+	changes := append(d.serviceChanges(old.Spec, spec), d.follow(spec.TaskTemplate.ContainerSpec)...)
 	d.plan.Services = append(d.plan.Services, ServiceChange{old, spec, changes})
 	return nil
 }
@@ -311,33 +288,6 @@ func (d *differ) pin(spec *swarm.ServiceSpec, p Pin) {
 	}
 	c.Image, placement.Platforms = p.Image, p.Platforms
 	spec.TaskTemplate.ContainerSpec, spec.TaskTemplate.Placement = &c, &placement
-}
-
-// identify fills in the IDs of secrets and configs that are there.
-func (d *differ) identify(spec *swarm.ServiceSpec) {
-	c := *spec.TaskTemplate.ContainerSpec
-	c.Secrets, c.Configs = slices.Clone(c.Secrets), slices.Clone(c.Configs)
-	for i, r := range c.Secrets {
-		if s := findBy(d.have.Secrets, r.SecretName, secretName); s != nil {
-			ref := *r
-			ref.SecretID, c.Secrets[i] = s.ID, &ref
-		}
-	}
-	for i, r := range c.Configs {
-		o := findBy(d.have.Configs, r.ConfigName, configName)
-		if o == nil {
-			continue
-		}
-		ref := *r
-		ref.ConfigID, c.Configs[i] = o.ID, &ref
-		if p := c.Privileges; r.Runtime != nil && p != nil && p.CredentialSpec != nil {
-			credentials := *p.CredentialSpec
-			credentials.Config = o.ID
-			privileges := *p
-			privileges.CredentialSpec, c.Privileges = &credentials, &privileges
-		}
-	}
-	spec.TaskTemplate.ContainerSpec = &c
 }
 
 // serviceChanges compares two specs with their networks by name.

@@ -147,16 +147,49 @@ func TestWhatIsNotThereOrNotOursStopsADeploy(t *testing.T) {
 		change func(*Cluster)
 		want   string
 	}{
-		"another content":      {func(c *Cluster) { c.Configs[0].Spec.Data = []byte("other") }, `config "shop_c": its content has changed`},
 		"a network of nobody":  {func(c *Cluster) { c.Networks[0].Labels = nil }, "is not of a stack"},
 		"a secret of another":  {func(c *Cluster) { c.Secrets[0].Spec.Labels = map[string]string{LabelNamespace: "other"} }, `is of the stack "other"`},
-		"another templating":   {func(c *Cluster) { c.Configs[0].Spec.Templating = &swarm.Driver{Name: "golang"} }, "only its labels can be changed"},
+		"a driver":             {func(c *Cluster) { c.Secrets[0].Spec.Driver = &swarm.Driver{Name: "vault"} }, "only its content and its labels can be changed"},
 		"two things at a time": {func(c *Cluster) { c.Networks[0].Labels, c.Secrets[0].Spec.Labels = nil, nil }, "secret \"shop_s\""},
 	} {
 		have := deployed(s)
 		c.change(&have)
 		if _, err := s.Against(have, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: the error is %v; it should say %s", name, err, c.want)
+		}
+	}
+}
+
+// What holds something else than the files say is rewritten, and its services
+// follow; a service that has gone back to an older version is brought forth again.
+func TestAnotherContentIsANewVersion(t *testing.T) {
+	_, s := folder{}.stack(t, shop)
+	for name, c := range map[string]struct {
+		change func(*Cluster, *Options)
+		want   []string // of what is rewritten, and of web
+	}{
+		"a secret":       {func(_ *Cluster, o *Options) { o.Rewritten = map[string]bool{"shop_s": true} }, []string{"secret true", "config false", "+ TaskTemplate.ContainerSpec.Secrets.shop_s: a new version, with another content"}},
+		"a config":       {func(c *Cluster, _ *Options) { c.Configs[0].Spec.Data = []byte("other") }, []string{"secret false", "config true", "+ TaskTemplate.ContainerSpec.Configs.shop_c: a new version, with another content"}},
+		"another driver": {func(c *Cluster, _ *Options) { c.Configs[0].Spec.Templating = &swarm.Driver{Name: "golang"} }, []string{"secret false", "config true", "+ TaskTemplate.ContainerSpec.Configs.shop_c: a new version, with another content"}},
+		"gone back": {func(c *Cluster, _ *Options) { c.Secrets[0].ID = "newer" }, []string{"secret false", "config false",
+			"- TaskTemplate.ContainerSpec.Secrets: {File={GID=0 Mode=0444 Name=s UID=0} SecretID=id-shop_s SecretName=shop_s}",
+			"+ TaskTemplate.ContainerSpec.Secrets: {File={GID=0 Mode=0444 Name=s UID=0} SecretID=newer SecretName=shop_s}"}},
+	} {
+		have, o := deployed(s), Options{}
+		c.change(&have, &o)
+		p, err := s.Against(have, o)
+		if err != nil || p.Empty() {
+			t.Errorf("%s: %v, empty: %v", name, err, p.Empty())
+			continue
+		}
+		got := []string{fmt.Sprint("secret ", p.Secrets[0].Rewritten), fmt.Sprint("config ", p.Configs[0].Rewritten)}
+		for _, change := range p.Services {
+			for _, line := range change.Changes {
+				got = append(got, line.String())
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n%s", name, strings.Join(got, "\n"))
 		}
 	}
 }

@@ -29,15 +29,22 @@ func (c *converter) service(s *types.ServiceConfig) (swarm.ServiceSpec, error) {
 	note(checkImage(s))
 	mode, err := serviceMode(s, d)
 	note(err)
+	pod, err := c.pod(s)
+	note(err)
 	resources, err := resources(s, d)
 	note(err)
 	restart, err := restartPolicy(s.Restart, d.RestartPolicy)
+	note(err)
+	if restart == nil {
+		restart = c.endsOnce(s)
+	}
+	dependsOn, err := c.dependencies(s)
 	note(err)
 	ports, hostIPs, err := ports(s.Ports)
 	note(err)
 	networks, err := c.attachments(s)
 	note(err)
-	labels, err := ownLabels(s, d, hostIPs)
+	labels, err := ownLabels(s, d, hostIPs, dependsOn, pod)
 	note(err)
 	spec, err := c.container(s)
 	note(err)
@@ -59,6 +66,9 @@ func (c *converter) service(s *types.ServiceConfig) (swarm.ServiceSpec, error) {
 }
 
 func serviceMode(s *types.ServiceConfig, d *types.DeployConfig) (m swarm.ServiceMode, err error) {
+	if podOf(s) != "" { // that of the other service
+		return swarm.ServiceMode{Replicated: &swarm.ReplicatedService{}}, nil
+	}
 	count := cmp.Or(d.Replicas, s.Scale)
 	var replicas *uint64
 	if count != nil {
@@ -227,8 +237,8 @@ func (c *converter) attachments(s *types.ServiceConfig) ([]swarm.NetworkAttachme
 	switch mode := s.NetworkMode; {
 	case mode == "host" || mode == "none":
 		return []swarm.NetworkAttachmentConfig{{Target: mode}}, nil
-	case strings.HasPrefix(mode, types.ServicePrefix):
-		return nil, fmt.Errorf("network_mode: %q: containers that share a network namespace are not supported yet", mode)
+	case podOf(s) != "":
+		return nil, nil // those of the other service
 	case mode != "" && mode != "bridge" && mode != "default":
 		return nil, fmt.Errorf("network_mode: %q has no meaning in a cluster: use host, none, or networks", mode)
 	}

@@ -31,12 +31,63 @@ func (d documents) explain(err error) error {
 		path := splitPath(m[1])
 		return d.unknown(path[:len(path)-1], path[len(path)-1:])
 	}
+	if around := d.circle(text); around != nil {
+		return around
+	}
 	if m := aboutPath.FindStringSubmatch(text); m != nil {
 		if file, n := d.find(splitPath(m[1])); n != nil {
 			return at(file, n, "%s: %s", m[1], m[2])
 		}
 	}
 	return err
+}
+
+var (
+	dependsCircle = regexp.MustCompile(`^dependency cycle detected: (.+)$`)
+	extendsCircle = regexp.MustCompile(`(?s)^Circular reference:\n(.+)$`)
+	includeCircle = regexp.MustCompile(`(?s)^include cycle detected:\n(.+)$`)
+)
+
+// circle says where one begins that compose-go has found, and how it goes; nil:
+// the text is about something else.
+func (d documents) circle(text string) error {
+	if m := dependsCircle.FindStringSubmatch(text); m != nil {
+		return d.around("depends_on", strings.Split(m[1], " -> "))
+	}
+	if m := extendsCircle.FindStringSubmatch(text); m != nil {
+		var way []string // NB: the files in its lines are those of the services before
+		for line := range strings.Lines(m[1]) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "extends "), " in ")
+			way = append(way, name)
+		}
+		return d.around("extends", way)
+	}
+	if m := includeCircle.FindStringSubmatch(text); m != nil {
+		way := strings.Split(m[1], "\n include ")
+		for _, doc := range d {
+			if k, _ := entry(doc.root, "include"); k != nil && doc.name == way[0] {
+				return at(doc.name, k, "include: a cycle: %s", strings.Join(way, " -> "))
+			}
+		}
+	}
+	return nil
+}
+
+// around is the error about services that refer to each other by a key.
+func (d documents) around(key string, way []string) error {
+	if ring := way[1:]; len(ring) > 0 && way[0] == way[len(way)-1] { // it begins anywhere: have it begin with the first name
+		i := slices.Index(ring, slices.Min(ring))
+		way = append(slices.Concat(ring[i:], ring[:i]), ring[i])
+	}
+	path := []string{"services", way[0], key}
+	text := fmt.Sprintf("%s: a cycle: %s", strings.Join(path, "."), strings.Join(way, " -> "))
+	for len(path) > 0 {
+		if file, n := d.find(path); n != nil {
+			return at(file, n, "%s", text)
+		}
+		path = path[:len(path)-1]
+	}
+	return errors.New(text)
 }
 
 func splitPath(path string) []string {
