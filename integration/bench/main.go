@@ -122,6 +122,13 @@ func open(ctx context.Context, opt options, tools cluster.Tools) (*benches, erro
 		}
 		b.all = append(b.all, &bench{opt: opt, who: who, c: c, w: c.Watch(ctx), results: b.results})
 	}
+	for _, one := range b.all {
+		for _, other := range b.all {
+			if one.who == ours && other.who == swarm {
+				one.rival = other
+			}
+		}
+	}
 	return b, nil
 }
 

@@ -28,9 +28,8 @@ var (
 )
 
 const (
-	burst        = time.Second     // that one way of asking is measured for at a time
-	bursts       = 6               // of each way, for one figure: what else slows the machine slows both
-	stream       = 3 * time.Second // that a cable or an overlay is filled for
+	burst        = time.Second // that one way of asking is measured for at a time
+	bursts       = 6           // of each way, for one figure: what else slows the machine slows both
 	burstClients = 16
 	sinkPort     = 9000
 )
@@ -178,11 +177,35 @@ func (b *bench) mesh(ctx context.Context) error {
 	})
 }
 
+// pipe is a way for a stream: an overlay, or the cable below it.
+type pipe struct {
+	who  string // whose column
+	from cluster.Place
+	host string
+}
+
 // overlay measures how much flows between two containers on two hosts, and
-// between the hosts themselves.
+// between the hosts themselves. Docker Swarm's overlay is up at the same time,
+// where it is a contender, and all take turns: a machine's own speed may change by a
+// third within minutes.
 func (b *bench) overlay(ctx context.Context) error {
+	if b.who != ours {
+		return nil
+	}
+	return b.piped(ctx, func(ctx context.Context, own []pipe) error {
+		if b.rival == nil {
+			return b.flows(ctx, own)
+		}
+		return b.rival.piped(ctx, func(ctx context.Context, its []pipe) error {
+			return b.flows(ctx, append(own, its...))
+		})
+	})
+}
+
+// piped sets up a contender's overlay, and for ours the cable, and runs f with them.
+func (b *bench) piped(ctx context.Context, f func(context.Context, []pipe) error) error {
 	return b.play(ctx, func(ctx context.Context, s *scene) error {
-		sinks, err := s.backend(ctx, actor{name: "sink", network: "flow", args: []string{"sink"}})
+		sink, err := s.backend(ctx, actor{name: "sink", network: "flow", args: []string{"sink"}})
 		if err != nil {
 			return err
 		}
@@ -191,44 +214,58 @@ func (b *bench) overlay(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		own, err := addr(ctx, sinks, "flow")
+		own, err := addr(ctx, sink, "flow")
 		if err != nil {
 			return err
 		}
+		pipes := []pipe{{b.who, callers[0], own}}
 		if b.who == ours {
-			sink, err := b.c.Workers()[0].Sink()
+			bare, err := b.c.Workers()[0].Sink()
 			if err != nil {
 				return err
 			}
-			defer sink.Kill()
+			defer bare.Kill()
+			pipes = append(pipes, pipe{direct, from, b.c.Workers()[0].Addr})
 		}
-		for range b.opt.n {
-			for l, streams := range map[line]int{lineFlow: 1, lineFlows: 4} {
-				if err := b.flow(ctx, l, b.who, callers[0], own, streams); err != nil {
-					return err
-				}
-				if b.who != ours {
-					continue
-				}
-				if err := b.flow(ctx, l, direct, from, b.c.Workers()[0].Addr, streams); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return f(ctx, pipes)
 	})
 }
 
-func (b *bench) flow(ctx context.Context, l line, who string, from cluster.Place, host string, streams int) error {
+// flows measures the pipes in turns, with one stream and with four. A sample is
+// the mean of several bursts.
+func (b *bench) flows(ctx context.Context, pipes []pipe) error {
+	for range b.opt.n {
+		for _, m := range []struct {
+			line    line
+			streams int
+		}{{lineFlow, 1}, {lineFlows, 4}} {
+			rates := map[string]float64{}
+			for i := range bursts * len(pipes) {
+				p := pipes[(i+i/len(pipes))%len(pipes)] // nobody is always the first
+				rate, err := p.flow(ctx, m.streams)
+				if err != nil {
+					return fmt.Errorf("%s: %w", p.who, err)
+				}
+				rates[p.who] += rate / bursts
+			}
+			for who, rate := range rates {
+				b.results.add(m.line, who, rate)
+			}
+		}
+	}
+	return nil
+}
+
+// flow is how much flows, in Gbit/s.
+func (p pipe) flow(ctx context.Context, streams int) (float64, error) {
 	var out string
 	err := cluster.Eventually(ctx, patience, func(ctx context.Context) (err error) { // the sink may not listen yet
-		out, err = from.Demo(ctx, nil, "pump", host+":"+strconv.Itoa(sinkPort), "-for", stream.String(), "-c", strconv.Itoa(streams))
+		out, err = p.from.Demo(ctx, nil, "pump", p.host+":"+strconv.Itoa(sinkPort), "-for", burst.String(), "-c", strconv.Itoa(streams))
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	bytes, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
-	b.results.add(l, who, bytes*8/1e9)
-	return err
+	return bytes * 8 / 1e9, err
 }

@@ -34,10 +34,11 @@ const (
 	rowSlow   = "slow"
 	rowBad    = "bad"
 	rowDrain  = "drain"
+	rowStack  = "stack"
 )
 
 var allRows = []string{rowCreate, rowIdle, rowKill, rowWorker, rowLeader, rowCable, rowList, rowPass,
-	rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowUpdate, rowSlow, rowBad, rowDrain, rowHog}
+	rowVIP, rowMesh, rowFlow, rowAgree, rowRules, rowRoll, rowLeak, rowUpdate, rowSlow, rowBad, rowDrain, rowStack, rowHog}
 
 var (
 	lineCreate  = line{"50 replicas created until all run", "s", "<= 1.1 x direct"}
@@ -61,7 +62,8 @@ var lines = []line{lineCreate, lineWorker, lineWrite, lineLeader, lineKill, line
 	lineLogs, linePings, linePss,
 	lineNearKeep, lineNearEach, lineFarKeep, lineFarEach, lineMeshKeep, lineMeshEach, lineFlow, lineFlows,
 	lineAdded, lineRemoved, lineLoaded, lineChanged, lineLostPort, lineLostVIP, lineRollout, lineLeaked, lineTwice,
-	lineUpdate, lineLostSlow, lineBad, lineBadLeast, lineDrain, lineLeast}
+	lineUpdate, lineLostSlow, lineBad, lineBadLeast, lineDrain, lineLeast,
+	lineDeploy, lineRedeploy, lineOne, lineStopAll}
 
 const (
 	many     = 50 // replicas of row create
@@ -77,7 +79,8 @@ type bench struct {
 	w       *cluster.Watch
 	results table
 	serial  int
-	failed  error // why it is out of the race
+	rival   *bench // Docker Swarm, where it is measured beside ours
+	failed  error  // why it is out of the race
 }
 
 func (b *bench) row(ctx context.Context, name string) error {
@@ -91,7 +94,7 @@ func (b *bench) row(ctx context.Context, name string) error {
 		rowCreate: b.create, rowIdle: b.idle, rowKill: b.kill, rowWorker: b.workerOff,
 		rowLeader: b.leaderOff, rowCable: b.cable, rowHog: b.hog, rowList: b.list, rowPass: b.through,
 		rowVIP: b.viaVIP, rowMesh: b.mesh, rowFlow: b.overlay, rowAgree: b.converge, rowRules: b.rules, rowRoll: b.rollout, rowLeak: b.leak,
-		rowUpdate: b.updateAll, rowSlow: b.updateSlow, rowBad: b.badVersion, rowDrain: b.drain,
+		rowUpdate: b.updateAll, rowSlow: b.updateSlow, rowBad: b.badVersion, rowDrain: b.drain, rowStack: b.stack,
 	}[name](ctx)
 }
 

@@ -242,6 +242,17 @@ func (l *lab) create(at *cluster.Node, service string, flags ...string) {
 	l.cli(at, append(args, cluster.Image)...)
 }
 
+// exec runs a command in a task, and returns what it says. The task's engine knows
+// a moment before the cluster that it runs; nobody can call it before that.
+func (l *lab) exec(at *cluster.Node, task string, command ...string) (out string) {
+	l.t.Helper()
+	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) (err error) {
+		out, err = at.CLI(ctx, append([]string{"service", "exec", task, "--"}, command...)...)
+		return err
+	}))
+	return out
+}
+
 // count waits until exactly n replicas run.
 func (l *lab) count(service string, n int) []cluster.Container {
 	l.t.Helper()

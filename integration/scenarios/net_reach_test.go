@@ -115,6 +115,34 @@ func TestNetContainersOfUsersOnAttachableNetworks(t *testing.T) {
 	docker("rm", "-f", guest.ID)
 }
 
+// One that was made by the engine alone has its servers for names for life.
+func TestNetContainerThatIsConnectedLaterFindsNames(t *testing.T) {
+	l := newLab(t)
+	l.network("front", "--attachable")
+	web := l.run("web", 3, "--network", "front")
+	at := l.Workers()[0]
+	engine := func(args ...string) string {
+		return strings.TrimSpace(l.on(at, append([]string{"docker", "-H", "unix:///run/docker.sock"}, args...)...))
+	}
+	defer func() { _, _ = at.Run(l.ctx, "docker", "-H", "unix:///run/docker.sock", "rm", "-f", "late") }()
+	late := cluster.Container{Node: at, Service: "late"}
+	late.ID = engine("run", "-d", "--name", "late", "--dns", "192.0.2.7", cluster.Image)
+	_, err := at.DockerCLI(l.ctx, "network", "connect", "front", "late")
+	l.must(err)
+	l.resolves(late, "web", l.vip("web", "front"))
+	l.resolves(late, "tasks.web", l.addrs("front", web...)...)
+	l.reached(late, url("web"), web)
+	l.resolves(web[0], "late", l.addr("front", late))
+	at.KillDaemon()
+	l.must(at.StartDaemon(l.ctx))
+	l.reached(late, url("web"), web)
+	engine("restart", "-t", "1", "late")
+	l.reached(late, url("web"), web)
+	_, err = at.DockerCLI(l.ctx, "network", "disconnect", "front", "late")
+	l.must(err)
+	l.resolves(web[0], "late")
+}
+
 // Where a connection would go, step by step, and where it breaks.
 func TestNetTraceSaysHowAConnectionWouldGo(t *testing.T) {
 	l := newLab(t)

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/swarmctl/swarmctl/integration/cluster"
+	"github.com/swarmctl/swarmctl/integration/hosts"
 )
 
 // tasksFolder is where a node keeps the secrets and configs of its tasks.
@@ -35,7 +37,7 @@ func TestSecretsReachTheTasksThatUseThem(t *testing.T) {
 		t.Helper()
 		config := strings.NewReplacer("{{.Service.Name}}", "vault", "{{.Node.Hostname}}", n.Name, `{{secret "key"}}`, word).Replace(more)
 		for file, want := range map[string]string{"/run/secrets/key": word, "/etc/own": word, "/conf": config} {
-			if got := l.cli(at, "service", "exec", "vault.1", "--", "/demo", "cat", file); got != want {
+			if got := l.exec(at, "vault.1", "/demo", "cat", file); got != want {
 				t.Errorf("%s on %s is %q, want %q", file, n.Name, got, want)
 			}
 		}
@@ -77,10 +79,11 @@ func TestSecretsReachTheTasksThatUseThem(t *testing.T) {
 }
 
 // holders fails unless the word is in the tasks' folder of these nodes, and in
-// no other file of any node.
+// no other file of any node: what the cluster and the engine keep on disk, logs,
+// and the environment of every process.
 func (l *lab) holders(ctx context.Context, want ...*cluster.Node) error {
 	for _, n := range l.Nodes {
-		found, err := n.Run(ctx, "sh", "-c", "grep -rlsF -D skip SECRET-unheard-of-WORD /var/lib/swarmctl /run /etc; true")
+		found, err := n.Run(ctx, "sh", "-c", "grep -rlsaF -D skip SECRET-unheard-of-WORD /var/lib/swarmctl /var/lib/docker /run /etc /var/log /proc/[0-9]*/environ; true")
 		if err != nil {
 			return err
 		}
@@ -97,4 +100,156 @@ func (l *lab) holders(ctx context.Context, want ...*cluster.Node) error {
 		}
 	}
 	return nil
+}
+
+// A secret gets another content: the service that uses it rolls, others do not;
+// a rollback has the old bytes again; and what nobody refers to any more is gone.
+func TestASecretChangesAndGoesBack(t *testing.T) {
+	l := newLab(t)
+	at := l.Nodes[0]
+	l.cli(at, "update", "--task-history-limit", "0")
+	t.Cleanup(func() { _, _ = at.CLI(context.Background(), "update", "--task-history-limit", "5") })
+	file := filepath.Join(t.TempDir(), "key")
+	store := func(verb, word string) string {
+		t.Helper()
+		l.must(os.WriteFile(file, []byte(word), 0o600))
+		return l.cli(at, "secret", verb, "key", file)
+	}
+	id := func() string {
+		t.Helper()
+		return strings.TrimSpace(l.cli(at, "secret", "inspect", "-f", "{{.ID}}", "key"))
+	}
+	read := func(want string) {
+		t.Helper()
+		for _, task := range []string{"vault.1", "vault.2"} {
+			if got := l.exec(at, task, "/demo", "cat", "/run/secrets/key"); got != want {
+				t.Errorf("%s reads %q, want %q", task, got, want)
+			}
+		}
+	}
+	gone := func(id string) {
+		t.Helper()
+		l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+			if out, err := at.CLI(ctx, "secret", "inspect", id); err == nil {
+				return fmt.Errorf("it is still there: %s", out)
+			}
+			return nil
+		}))
+	}
+
+	store("create", "first")
+	first := id()
+	conf := filepath.Join(filepath.Dir(file), "conf")
+	l.must(os.WriteFile(conf, []byte("colour = green"), 0o600))
+	l.cli(at, "config", "create", "conf", conf)
+	vault := l.run("vault", 2, "--secret", "key", "--config", "conf", "--update-failure-action", "rollback", "--update-parallelism", "2", "--update-monitor", "100ms", "--rollback-parallelism", "2", "--rollback-monitor", "100ms")
+	beside := l.run("beside", 1)
+	read("first")
+	if out := store("update", "first"); !strings.Contains(out, "no changes") {
+		t.Errorf("the same again: %s", out)
+	}
+	if out := store("update", "second"); !strings.Contains(out, "key is at version 2") || strings.Contains(out, "beside") {
+		t.Errorf("updated: %s", out)
+	}
+	second := id()
+	read("second")
+	if now := l.count("vault", 2); len(fresh(now, vault)) != 2 {
+		t.Errorf("%d of 2 replicas are new", len(fresh(now, vault)))
+	}
+	l.cli(at, "service", "rollback", "--quiet", "vault")
+	read("first")
+
+	// A config that no task can be given: the update fails, and has never been.
+	l.must(os.WriteFile(conf, []byte(`{{secret "nosuch"}}`), 0o600))
+	var failed *hosts.RunError
+	if out, err := at.CLI(l.ctx, "config", "update", "--template-driver", "golang", "conf", conf); !errors.As(err, &failed) || failed.ExitCode() != 3 {
+		t.Errorf("an update that fails: %v, %s", err, out)
+	}
+	if got := l.exec(at, "vault.1", "/demo", "cat", "/conf"); got != "colour = green" {
+		t.Errorf("after that the config is %q", got)
+	}
+	store("update", "third") // which vault moves to from the first
+	read("third")
+	gone(second)
+	if out := l.cli(at, "secret", "inspect", "--pretty", first); !strings.Contains(out, "1, superseded") {
+		t.Errorf("the way back: %s", out)
+	}
+	store("update", "fourth")
+	gone(first)
+	if now := l.count("beside", 1); !equal(ids(now), ids(beside)) {
+		t.Error("a service that does not use the secret was replaced")
+	}
+	l.cli(at, "service", "rm", "vault")
+	l.count("vault", 0)
+	l.cli(at, "secret", "rm", "key")
+	l.cli(at, "config", "rm", "conf")
+}
+
+const vault = `
+services:
+  vault:
+    image: ${IMAGE}
+    secrets: [key]
+    configs: [{source: settings, target: /etc/settings}]
+    deploy: {replicas: 2, update_config: {parallelism: 2, monitor: 100ms}, rollback_config: {parallelism: 2, monitor: 100ms}}
+  beside:
+    image: ${IMAGE}
+secrets:
+  key: {file: ./key}
+configs:
+  settings: {file: ./settings}
+`
+
+// Edit a file, deploy again: what uses it rolls, and a rollback has the old bytes.
+func TestAStackWithAnEditedFile(t *testing.T) {
+	l := newLab(t)
+	at, files := l.Nodes[0], t.TempDir()
+	put := func(name, text string) { l.must(os.WriteFile(filepath.Join(files, name), []byte(text), 0o600)) }
+	put("compose.yml", vault)
+	put(".env", "IMAGE="+cluster.Image+"\n")
+	put("key", "first")
+	put("settings", "colour = green")
+	deploy := func(flags ...string) string {
+		t.Helper()
+		return l.cli(at, append([]string{"stack", "deploy", "--timeout", "60s", "-c", filepath.Join(files, "compose.yml"), "safe"}, flags...)...)
+	}
+	read := func(key, settings string) {
+		t.Helper()
+		for file, want := range map[string]string{"/run/secrets/key": key, "/etc/settings": settings} {
+			if got := l.exec(at, "safe_vault.2", "/demo", "cat", file); got != want {
+				t.Errorf("%s is %q, want %q", file, got, want)
+			}
+		}
+	}
+	deploy()
+	before, beside := l.count("safe_vault", 2), l.count("safe_beside", 1)
+	read("first", "colour = green")
+
+	put("key", "second")
+	put("settings", "colour = blue")
+	if out := deploy("--dry-run"); !strings.Contains(out, "~ secret safe_key\n    + Data: a new version") || !strings.Contains(out, "~ service safe_vault\n") || strings.Contains(out, "safe_beside") {
+		t.Errorf("a dry run says\n%s", out)
+	}
+	l.still("safe_vault", soon/20, before)
+	deploy()
+	read("second", "colour = blue")
+	if now := l.count("safe_vault", 2); len(fresh(now, before)) != 2 {
+		t.Errorf("%d of 2 replicas are new", len(fresh(now, before)))
+	}
+	if out := deploy(); !strings.Contains(out, "no changes") {
+		t.Errorf("deployed again, it says\n%s", out)
+	}
+	l.cli(at, "stack", "rollback", "safe")
+	read("first", "colour = green")
+	deploy() // the files still have the second
+	read("second", "colour = blue")
+	if now := l.count("safe_beside", 1); !equal(ids(now), ids(beside)) {
+		t.Error("a service that uses neither was replaced")
+	}
+	l.cli(at, "stack", "rm", "safe")
+	for _, noun := range []string{"secret", "config"} {
+		if left := l.cli(at, noun, "ls", "-q"); strings.TrimSpace(left) != "" {
+			t.Errorf("%s ls after stack rm: %s", noun, left)
+		}
+	}
 }
