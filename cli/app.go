@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/url"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/urfave/cli/v2"
@@ -67,6 +68,15 @@ func (c *call) filters() filters.Args {
 		args.Add(f[0], f[1])
 	}
 	return args
+}
+
+// filtered is a path's query with filters, as the API takes them.
+func filtered(f filters.Args) url.Values {
+	q := url.Values{}
+	if text, err := filters.ToJSON(f); err == nil && text != "" {
+		q.Set("filters", text)
+	}
+	return q
 }
 
 // warn prints the API's warnings where they do not disturb the data.

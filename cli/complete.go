@@ -241,6 +241,7 @@ var filterKeys = map[string][]string{
 	"stack ps":       {"desired-state", "id", "name", "node"},
 	"secret ls":      {"id", "label", "name"},
 	"config ls":      {"id", "label", "name"},
+	"volume ls":      {"dangling", "driver", "label", "name", "node"},
 	"network ls":     {"dangling", "driver", "id", "label", "name", "scope", "type"},
 	"events":         {"config", "container", "event", "image", "label", "network", "node", "scope", "secret", "service", "task", "type", "volume"},
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -64,10 +63,7 @@ func printVersion(w io.Writer, head string, v api.ShownVersion) {
 
 // listPath is the path of a list, with what was asked for.
 func (c *call) listPath(path string) string {
-	q := url.Values{}
-	if text, err := filters.ToJSON(c.filters()); err == nil && text != "" {
-		q.Set("filters", text)
-	}
+	q := filtered(c.filters())
 	if c.flags.yes("all") {
 		q.Set("superseded", "1")
 	}

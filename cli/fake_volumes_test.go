@@ -20,7 +20,8 @@ func copies() []api.VolumeCopy {
 }
 
 func (w *world) serveVolumes(rw http.ResponseWriter, r *http.Request, path []string) {
-	list := copies()
+	f := filterOf(r)
+	list := slices.DeleteFunc(copies(), func(c api.VolumeCopy) bool { return !f.ExactMatch("node", c.Hostname) || !f.Match("name", c.Name) })
 	if len(path) == 2 && path[1] == "move" {
 		w.beginMove(rw, path[0], r.URL.Query())
 		return

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/go-units"
@@ -68,15 +67,7 @@ func (r nodeRow) Load() string {
 }
 
 func (c *call) nodes(ctx context.Context) (list []loadedNode, err error) {
-	f, err := filters.ToJSON(c.filters())
-	if err != nil {
-		return nil, err
-	}
-	query := url.Values{}
-	if f != "" {
-		query.Set("filters", f)
-	}
-	return list, c.askJSON(ctx, (&url.URL{Path: "/nodes", RawQuery: query.Encode()}).String(), &list)
+	return list, c.askJSON(ctx, (&url.URL{Path: "/nodes", RawQuery: filtered(c.filters()).Encode()}).String(), &list)
 }
 
 func nodeList(ctx context.Context, c *call) error {

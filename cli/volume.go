@@ -22,7 +22,7 @@ func volumeVerbs() []verb {
 			flags: []*opt{inspectFormatFlag()}},
 		{name: "ls", aliases: []string{"list"}, usage: "List the named volumes of all nodes", do: volumeList,
 			long: "A task stays with the node that has the data of its volumes. `docker volume ls` lists those of this host.",
-			flags: []*opt{formatFlag(""), {name: "node", kind: stringKind, usage: "Only those of a node"}, quietFlag("Only display volume names"),
+			flags: []*opt{filterFlag(), formatFlag(""), {name: "node", kind: stringKind, usage: "Only those of a node"}, quietFlag("Only display volume names"),
 				{name: "size", short: "s", kind: boolKind, usage: "Ask the engines how large they are"}}},
 		volumeMoveVerb(),
 		{name: "rm", aliases: []string{"remove"}, args: "VOLUME [VOLUME...]", usage: "Remove one or more volumes, with what is in them, from all nodes or from one", min: 1, max: -1, do: volumeRemove,
@@ -49,8 +49,11 @@ type volumeRow struct {
 }
 
 func volumeList(ctx context.Context, c *call) error {
-	query := url.Values{}
-	table, node := "{{.Node}}\t{{.Driver}}\t{{.Name}}\t{{.UsedBy}}\t{{.Status}}", c.flags.str("node")
+	f := c.filters()
+	if node := c.flags.str("node"); node != "" {
+		f.Add("node", node)
+	}
+	query, table := filtered(f), "{{.Node}}\t{{.Driver}}\t{{.Name}}\t{{.UsedBy}}\t{{.Status}}"
 	if c.flags.yes("size") {
 		query.Set("size", "1")
 		table = "{{.Node}}\t{{.Driver}}\t{{.Name}}\t{{.Size}}\t{{.UsedBy}}\t{{.Status}}"
@@ -68,9 +71,7 @@ func volumeList(ctx context.Context, c *call) error {
 		hosts[list[i].NodeID] = list[i].Hostname
 	}
 	for i := range list {
-		if v := &list[i]; node == "" || node == v.Hostname || node == string(v.NodeID) {
-			l.rows = append(l.rows, rowOf(v, hosts))
-		}
+		l.rows = append(l.rows, rowOf(&list[i], hosts))
 	}
 	return c.print(l)
 }

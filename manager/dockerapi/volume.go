@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/mount"
 
 	"github.com/swarmctl/swarmctl/api"
@@ -26,20 +27,38 @@ import (
 // told of them. Docker's own /volumes stays the engine's of this host.
 
 func (a *API) volumeList(w http.ResponseWriter, r *http.Request) error {
-	return a.tellCopies(w, r, func(string) bool { return true })
+	f, err := parseFilters(r, "dangling", "driver", "label", "name", "node")
+	if err != nil {
+		return err
+	}
+	if _, err := f.GetBoolOrDefault("dangling", false); err != nil {
+		return api.Errorf(api.CodeInvalid, "invalid dangling filter: it is true or false")
+	}
+	return a.tellCopies(w, r, func(c *api.VolumeCopy) bool { return matchCopy(f, c) })
+}
+
+// matchCopy reports whether a copy is one that a list was asked for. A dangling
+// one is used by no task.
+func matchCopy(f filters.Args, c *api.VolumeCopy) bool {
+	if !f.ExactMatch("driver", c.Driver) || !f.Match("name", c.Name) || !labelMatch(f, "label", c.Labels) ||
+		!f.ExactMatch("node", c.Hostname) && !f.ExactMatch("node", string(c.NodeID)) {
+		return false
+	}
+	dangling, _ := f.GetBoolOrDefault("dangling", false)
+	return !f.Contains("dangling") || dangling == (len(c.Tasks) == 0)
 }
 
 func (a *API) volumeInspect(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("id")
-	return a.tellCopies(w, r, func(n string) bool { return n == name })
+	return a.tellCopies(w, r, func(c *api.VolumeCopy) bool { return c.Name == name })
 }
 
-func (a *API) tellCopies(w http.ResponseWriter, r *http.Request, wanted func(name string) bool) error {
+func (a *API) tellCopies(w http.ResponseWriter, r *http.Request, wanted func(*api.VolumeCopy) bool) error {
 	view, err := a.read(r)
 	if err != nil {
 		return err
 	}
-	list := slices.DeleteFunc(copiesOf(view), func(c api.VolumeCopy) bool { return !wanted(c.Name) })
+	list := slices.DeleteFunc(copiesOf(view), func(c api.VolumeCopy) bool { return !wanted(&c) })
 	if name := r.PathValue("id"); name != "" && len(list) == 0 {
 		return noVolume(name)
 	}

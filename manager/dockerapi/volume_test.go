@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +101,22 @@ func TestVolumesOfAllNodesAreListed(t *testing.T) {
 	want := []string{"h1 busy", "h1 db used by db.1.t1 large", "h2 db (node h2 is down)", "h1 free", "h2 lost (node h2 is down)", "h1 own-1 not told used by db.1.t1"}
 	if got := c.copies("/swarmctl/volumes?size=1"); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for filter, want := range map[string]string{
+		`{"node":["h2"]}`: "h2 db (node h2 is down), h2 lost (node h2 is down)", `{"name":["re"]}`: "h1 free", `{"driver":["nfs"]}`: "",
+		`{"dangling":["true"]}`: "h1 busy, h2 db (node h2 is down), h1 free, h2 lost (node h2 is down)", `{"label":["none"]}`: "",
+		`{"dangling":["0"],"node":["h1"]}`: "h1 db used by db.1.t1, h1 own-1 not told used by db.1.t1",
+	} {
+		if got := strings.Join(c.copies("/swarmctl/volumes?filters="+url.QueryEscape(filter)), ", "); got != want {
+			t.Errorf("%s: got  %q\nwant %q", filter, got, want)
+		}
+	}
+	for filter, want := range map[string]string{
+		`{"dangling":["perhaps"]}`: "invalid dangling filter", `{"size":["1"]}`: "invalid filter 'size': use one of dangling, driver, label, name, node",
+	} {
+		if got := c.get("/swarmctl/volumes?filters=" + url.QueryEscape(filter)); !strings.Contains(got, want) {
+			t.Errorf("%s: got %q", filter, got)
+		}
 	}
 	if got := c.copies("/swarmctl/volumes/db"); !slices.Equal(got, []string{"h1 db used by db.1.t1", "h2 db (node h2 is down)"}) {
 		t.Errorf("got %q", got)
