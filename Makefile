@@ -34,7 +34,7 @@ unit: ## unit tests with the race detector; no Docker; root for the network's ru
 
 integration: need-go ## scenarios on real Docker Engines in namespaces, and a real Docker Swarm to compare with; needs root
 	@integration/need engines
-	go test -v -p 1 -tags $(TAGS) -timeout 30m ./integration/hosts ./integration/scenarios ./integration/parity
+	go test -v -p 1 -tags $(TAGS) -timeout 70m ./integration/hosts ./integration/scenarios ./integration/parity
 
 check: need-go ## formatting, vet, the import law, and whether generated code is current
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; }

@@ -210,6 +210,17 @@ static __always_inline bool change(struct __sk_buff *skb, int addr_at, int port_
 	       !bpf_skb_store_bytes(skb, IP(ttl), &less, sizeof(less), 0);
 }
 
+// forward has a packet in the midst of a connection leave by an interface, for another
+// address and port than it has at these places.
+static __always_inline int forward(struct __sk_buff *skb, __u32 out, struct ethhdr *eth, int addr_at, int port_at, __be32 old,
+				   __be32 addr, __be16 old_port, __be16 port, __u8 ttl)
+{
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	if (!change(skb, addr_at, port_at, old, addr, old_port, port, ttl) || bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(out, 0);
+}
+
 // to_task is on the interfaces by which clients come.
 SEC("tc")
 int to_task(struct __sk_buff *skb)
@@ -218,8 +229,8 @@ int to_task(struct __sk_buff *skb)
 	struct headers h;
 	struct ethhdr eth;
 	struct hardware *task;
-	__be32 old, to;
-	__be16 old_port, port;
+	__be32 to;
+	__be16 port;
 
 	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse(skb, &h) || !bpf_map_lookup_elem(&ports, &h.tcp->dest))
 		return NEXT;
@@ -231,13 +242,7 @@ int to_task(struct __sk_buff *skb)
 	__builtin_memcpy(eth.h_dest, task->addr, ETH_ALEN);
 	for (int i = 0; i < ETH_ALEN; i++)
 		eth.h_source[i] = own[i];
-	eth.h_proto = bpf_htons(ETH_P_IP);
-	old = h.ip->daddr;
-	old_port = h.tcp->dest;
-	if (!change(skb, IP(daddr), TCP(dest), old, to, old_port, port, h.ip->ttl) ||
-	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
-		return TC_ACT_SHOT;
-	return bpf_redirect(vxlan, 0);
+	return forward(skb, vxlan, &eth, IP(daddr), TCP(dest), h.ip->daddr, to, h.tcp->dest, port, h.ip->ttl);
 }
 
 // to_client is on the network's device, where frames of tasks on other hosts arrive.
@@ -247,8 +252,8 @@ int to_client(struct __sk_buff *skb)
 	struct bpf_fib_lookup way = { .family = 2 /* AF_INET */, .l4_protocol = IPPROTO_TCP, .ifindex = bridge };
 	struct headers h;
 	struct ethhdr eth;
-	__be32 old, from;
-	__be16 old_port, port;
+	__be32 from;
+	__be16 port;
 
 	if (!parse(skb, &h))
 		return NEXT;
@@ -269,13 +274,7 @@ int to_client(struct __sk_buff *skb)
 		return NEXT;
 	__builtin_memcpy(eth.h_dest, way.dmac, ETH_ALEN);
 	__builtin_memcpy(eth.h_source, way.smac, ETH_ALEN);
-	eth.h_proto = bpf_htons(ETH_P_IP);
-	old = h.ip->saddr;
-	old_port = h.tcp->source;
-	if (!change(skb, IP(saddr), TCP(source), old, from, old_port, port, h.ip->ttl) ||
-	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
-		return TC_ACT_SHOT;
-	return bpf_redirect(way.ifindex, 0);
+	return forward(skb, way.ifindex, &eth, IP(saddr), TCP(source), h.ip->saddr, from, h.tcp->source, port, h.ip->ttl);
 }
 
 char __license[] SEC("license") = "Dual MIT/GPL";

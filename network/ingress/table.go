@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 
 	"github.com/swarmctl/swarmctl/network/nft"
 )
@@ -20,9 +19,6 @@ const (
 	beforeDockerSNAT = 90
 	afterAllInput    = 1000
 )
-
-// vxlanPort is where overlays have their frames from other hosts.
-const vxlanPort = 4789
 
 // Marks of packets that have been let in and come a second time; the rest of
 // the mark is the interface that they came in by.
@@ -137,7 +133,6 @@ func (t *table) sendOn(b *nft.Batch, f frame) {
 func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Hook("input", nftables.ChainTypeFilter, nftables.ChainHookInput, afterAllInput)
 	b.Chain("first")
-	b.Rule("input", "frames of the overlay, each of which is new to the kernel", nft.Protocol(unix.IPPROTO_UDP), nft.ToPort(vxlanPort), nft.Return())
 	b.Rule("input", "", nft.New(), nft.DestinationLocal(), nft.Jump("first"))
 	b.Chain("refuse")
 	b.Refuse("refuse", "no task serves")

@@ -158,6 +158,9 @@ func ToPort(n uint16) []expr.Any {
 	}
 }
 
+// Untracked keeps a packet from being tracked.
+func Untracked() []expr.Any { return []expr.Any{&expr.Notrack{}} }
+
 // New matches the first packet of a connection.
 func New() []expr.Any { return ctBits(expr.CtKeySTATE, expr.CtStateBitNEW) }
 

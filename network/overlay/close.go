@@ -29,10 +29,11 @@ func (o *Overlay) Close(ctx context.Context) error {
 			errs = append(errs, o.delete(at.Name, at.Index))
 		}
 	}
-	errs = append(errs, o.sweep())
+	errs = append(errs, o.sweep(), o.untracked.remove())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	o.untracked.close()
 	o.host.Close()
 	o.closed = true
 	return nil

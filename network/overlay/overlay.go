@@ -45,10 +45,11 @@ type Overlay struct {
 	closed     bool
 
 	// These belong to Apply and Restore.
-	segments map[string]*installed // by the name of the VXLAN device
-	known    bool                  // segments is what the kernel has
-	set      *fabric.Set
-	need     map[api.NetworkID]bool
+	untracked *untracked
+	segments  map[string]*installed // by the name of the VXLAN device
+	known     bool                  // segments is what the kernel has
+	set       *fabric.Set
+	need      map[api.NetworkID]bool
 	// unshortened says that the kernel has no shortcuts to give.
 	unshortened bool
 }
@@ -62,8 +63,13 @@ func New(c Config) (*Overlay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("overlay: netlink: %w", err)
 	}
+	u, err := newUntracked(c.Netns)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
 	return &Overlay{
-		cfg: c, host: h,
+		cfg: c, host: h, untracked: u,
 		engine:   bridges{known: map[api.NetworkID]fabric.Bridge{}, why: map[api.NetworkID]error{}, going: map[api.NetworkID]bool{}},
 		replaced: map[api.NetworkID]bool{}, ready: map[api.NetworkID]error{},
 		containers: map[string]joined{}, frames: map[api.NetworkID]frame{},
@@ -84,6 +90,11 @@ func (o *Overlay) Apply(set *fabric.Set, need map[api.NetworkID]bool) error {
 		}
 	}
 	wanted := plan(set, o.present(need), o.cfg.Self, o.room(set))
+	if len(wanted) > 0 {
+		if err := o.untracked.agree(); err != nil { // it costs speed and nothing else
+			o.cfg.Log.Warn("frames of overlay networks are tracked", "err", err)
+		}
+	}
 	o.lengthen(wanted)
 	errs := []error{o.drop(wanted)}
 	ready := map[api.NetworkID]error{}
@@ -106,7 +117,7 @@ func (o *Overlay) Apply(set *fabric.Set, need map[api.NetworkID]bool) error {
 
 // Restore puts back what others have changed in the kernel.
 func (o *Overlay) Restore() error {
-	o.known = false
+	o.known, o.untracked.known = false, false
 	o.mu.Lock()
 	o.underlay = underlay{}
 	o.mu.Unlock()
