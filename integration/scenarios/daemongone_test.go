@@ -15,7 +15,7 @@ import (
 // Ten seconds are far more than a host without power is given.
 func TestDaemonGoneForTenSecondsTouchesNoContainer(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.run("web", 5)
 	for _, n := range []*cluster.Node{l.Workers()[0], l.leader()} {
 		n.KillDaemon()
 		l.still("web", 10*time.Second, before)
@@ -25,8 +25,8 @@ func TestDaemonGoneForTenSecondsTouchesNoContainer(t *testing.T) {
 		l.still("web", 5*time.Second, before)
 	}
 	// A task that was replaced would be listed beside its successor.
-	if tasks := strings.Fields(l.cli(l.leader(), "service", "ps", "--quiet", "web")); len(tasks) != 10 {
-		t.Errorf("service web has had %d tasks, not 10", len(tasks))
+	if tasks := strings.Fields(l.cli(l.leader(), "service", "ps", "--quiet", "web")); len(tasks) != 5 {
+		t.Errorf("service web has had %d tasks, not 5", len(tasks))
 	}
 }
 
@@ -36,8 +36,8 @@ func TestNothingNewIsPlacedWhereTheDaemonIsGone(t *testing.T) {
 	n := l.Workers()[0]
 	n.KillDaemon()
 	l.nodeState(n, swarm.NodeStateUnknown, "its daemon does not run")
-	l.cli(l.leader(), "service", "scale", "--detach", "web=15")
-	if running := l.count("web", 15); cluster.Spread(running)[n] != 1 {
+	l.cli(l.leader(), "service", "scale", "--detach", "web=10")
+	if running := l.count("web", 10); cluster.Spread(running)[n] != 1 {
 		t.Errorf("%s, whose daemon is gone, runs %d replicas, not the 1 that it had", n.Name, cluster.Spread(running)[n])
 	}
 	l.must(n.StartDaemon(l.ctx))
@@ -46,12 +46,12 @@ func TestNothingNewIsPlacedWhereTheDaemonIsGone(t *testing.T) {
 
 func TestHostLosesPowerWhileItsDaemonIsGone(t *testing.T) {
 	l := newLab(t)
-	l.run("web", 10)
+	l.run("web", 5)
 	n := l.Workers()[0]
 	n.KillDaemon()
 	l.nodeState(n, swarm.NodeStateUnknown, "its daemon does not run")
 	n.PowerOff()
-	l.elsewhere("web", 10, n) // sooner than DaemonGrace
+	l.elsewhere("web", 5, n) // sooner than DaemonGrace
 }
 
 // nodeState waits until the cluster says of a node that it is in the state,

@@ -12,7 +12,7 @@ import (
 
 func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.run("web", 5)
 	worker := l.Workers()[0]
 	l.cli(l.leader(), "node", "promote", worker.Name)
 	l.managerStatus(worker, "Reachable")
@@ -23,8 +23,8 @@ func TestPromoteAndDemoteWhileServicesRun(t *testing.T) {
 		}
 		return err
 	}))
-	l.cli(worker, "service", "scale", "--detach", "web=11") // it takes writes
-	running := l.count("web", 11)
+	l.cli(worker, "service", "scale", "--detach", "web=6") // it takes writes
+	running := l.count("web", 6)
 	l.cli(l.leader(), "node", "demote", worker.Name)
 	l.managerStatus(worker, "")
 	l.knowsItIsNoManager(worker)
@@ -100,13 +100,13 @@ func TestDemotedAndPromotedAgainAtOnce(t *testing.T) {
 
 func TestDrainAndReturn(t *testing.T) {
 	l := newLab(t)
-	l.run("web", 10)
+	l.run("web", 8)
 	n := l.Workers()[1]
 	l.cli(l.Nodes[0], "node", "update", "--availability", "drain", n.Name)
-	l.elsewhere("web", 10, n)
+	l.elsewhere("web", 8, n)
 	l.cli(l.Nodes[0], "node", "update", "--availability", "active", n.Name)
-	l.cli(l.Nodes[0], "service", "scale", "--detach", "web=12")
-	if running := l.count("web", 12); cluster.Spread(running)[n] != 2 {
+	l.cli(l.Nodes[0], "service", "scale", "--detach", "web=10")
+	if running := l.count("web", 10); cluster.Spread(running)[n] != 2 {
 		t.Errorf("new replicas avoid %s though it is active and empty: it runs %d", n.Name, cluster.Spread(running)[n])
 	}
 }

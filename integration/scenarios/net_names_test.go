@@ -135,7 +135,7 @@ func TestNetNamesOfTasksWithoutAVirtualAddress(t *testing.T) {
 // A container whose first act is a request needs no patience and no second try.
 func TestNetFirstPacketOfAContainersLife(t *testing.T) {
 	l := newLab(t)
-	times := fromEnv(t, "NET_FIRST", 20)
+	times := fromEnv(t, "NET_FIRST", 10)
 	l.network("front")
 	l.run("web", 2, "--network", "front")
 	for job, target := range map[string]string{"by-name": "web", "by-address": l.vip("web", "front")} {

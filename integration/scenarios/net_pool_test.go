@@ -42,7 +42,7 @@ func (l *lab) full(service string, replicas int) (run, addrs int) {
 // the same number as before.
 func TestNetAddressesAreGivenBack(t *testing.T) {
 	l := newLab(t)
-	tasks, subnet, many := fromEnv(t, "NET_TASKS", 50), "10.77.0.0/28", 16
+	tasks, subnet, many := fromEnv(t, "NET_TASKS", 20), "10.77.0.0/28", 16
 	if tasks > 500 {
 		subnet, many = "10.77.0.0/24", 256
 	}

@@ -11,13 +11,13 @@ import (
 
 func TestWorkerLosesPower(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.run("web", 5)
 	worker := l.Workers()[0]
 	worker.PowerOff()
-	l.elsewhere("web", 10, worker)
+	l.elsewhere("web", 5, worker)
 	l.must(worker.PowerOn(l.ctx))
 	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
-	after := l.count("web", 10)
+	after := l.count("web", 5)
 	kept := 0
 	for _, c := range before {
 		for _, now := range after {
@@ -26,14 +26,14 @@ func TestWorkerLosesPower(t *testing.T) {
 			}
 		}
 	}
-	if kept != 8 {
-		t.Errorf("%d of the 8 containers that had power all the time still run", kept)
+	if kept != 4 {
+		t.Errorf("%d of the 4 containers that had power all the time still run", kept)
 	}
 }
 
 func TestLeaderLosesPower(t *testing.T) {
 	l := newLab(t)
-	l.run("web", 10)
+	l.run("web", 5)
 	leader := l.leader()
 	leader.PowerOff()
 	start := time.Now()
@@ -44,7 +44,7 @@ func TestLeaderLosesPower(t *testing.T) {
 		})
 	}))
 	t.Logf("first write accepted after %.2f s", time.Since(start).Seconds())
-	l.elsewhere("web", 10, leader)
+	l.elsewhere("web", 5, leader)
 	l.elsewhere("written", 2, leader)
 	if now := l.leader(); now == leader {
 		t.Errorf("%s leads without power", now.Name)
@@ -53,7 +53,7 @@ func TestLeaderLosesPower(t *testing.T) {
 
 func TestShortCablePullMovesNothing(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.run("web", 5)
 	for _, n := range []*cluster.Node{l.Workers()[0], l.leader()} {
 		l.must(n.Cut())
 		time.Sleep(2 * time.Second)
@@ -64,27 +64,27 @@ func TestShortCablePullMovesNothing(t *testing.T) {
 
 func TestDaemonKilledAndRestartedKeepsItsContainers(t *testing.T) {
 	l := newLab(t)
-	before := l.run("web", 10)
+	before := l.run("web", 5)
 	for _, n := range []*cluster.Node{l.Workers()[0], l.leader()} {
 		n.KillDaemon()
 		l.must(n.StartDaemon(l.ctx))
 		l.still("web", 5*time.Second, before)
 	}
 	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
-	l.cli(l.leader(), "service", "scale", "--detach", "web=12")
-	l.count("web", 12)
+	l.cli(l.leader(), "service", "scale", "--detach", "web=7")
+	l.count("web", 7)
 }
 
 func TestEngineRestartedUnderTheDaemon(t *testing.T) {
 	l := newLab(t)
-	l.run("web", 10)
+	l.run("web", 5)
 	worker := l.Workers()[1]
 	worker.KillEngine()
 	l.must(worker.StartEngine(l.ctx))
-	l.count("web", 10)
+	l.count("web", 5)
 	l.must(l.AwaitReady(l.ctx, len(l.Nodes)))
-	l.cli(l.leader(), "service", "scale", "--detach", "web=25")
-	running := l.count("web", 25)
+	l.cli(l.leader(), "service", "scale", "--detach", "web=10")
+	running := l.count("web", 10)
 	if cluster.Spread(running)[worker] == 0 {
 		t.Errorf("%s gets no replicas since its engine was restarted", worker.Name)
 	}

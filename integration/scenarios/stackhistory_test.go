@@ -29,7 +29,7 @@ services:
     image: ${IMAGE}
     command: [sleep]
     networks: [back]
-    deploy: {mode: global, update_config: {parallelism: 0, monitor: 100ms}}
+    deploy: {mode: global, placement: {constraints: [node.role==worker]}, update_config: {parallelism: 0, monitor: 100ms}}
 networks:
   back:
 secrets:
@@ -72,7 +72,7 @@ func TestAStackGoesBackAsAWhole(t *testing.T) {
 	}
 
 	l.cli(at, deploy()...)
-	web, api, agent := l.count("trio_web", 2), l.count("trio_api", 2), l.count("trio_agent", len(l.Nodes))
+	web, api, agent := l.count("trio_web", 2), l.count("trio_api", 2), l.count("trio_agent", len(l.Workers()))
 	l.cli(at, "stack", "stop", "trio")
 	for _, s := range []string{"trio_web", "trio_api", "trio_agent"} {
 		if n := len(l.w.Running(s)); n != 0 {
@@ -83,8 +83,8 @@ func TestAStackGoesBackAsAWhole(t *testing.T) {
 		t.Errorf("stack ls says %q", state)
 	}
 	l.cli(at, "stack", "start", "--timeout", "60s", "trio")
-	web, api, agent = fresh(l.count("trio_web", 2), web), fresh(l.count("trio_api", 2), api), fresh(l.count("trio_agent", len(l.Nodes)), agent)
-	if len(web) != 2 || len(api) != 2 || len(agent) != len(l.Nodes) {
+	web, api, agent = fresh(l.count("trio_web", 2), web), fresh(l.count("trio_api", 2), api), fresh(l.count("trio_agent", len(l.Workers())), agent)
+	if len(web) != 2 || len(api) != 2 || len(agent) != len(l.Workers()) {
 		t.Errorf("started anew: %d of web, %d of api, %d of agent", len(web), len(api), len(agent))
 	}
 
@@ -106,7 +106,7 @@ func TestAStackGoesBackAsAWhole(t *testing.T) {
 	if now := l.cli(at, "service", "inspect", "--format", "{{json .Spec}}", "trio_web", "trio_api", "trio_agent"); strings.Contains(now, "RELEASE=3") || strings.Contains(now, "nosuchverb") {
 		t.Errorf("something of the failed deploy is left: %s", now)
 	}
-	l.count("trio_agent", len(l.Nodes))
+	l.count("trio_agent", len(l.Workers()))
 	history := l.cli(at, "stack", "history", "--format", "{{.Number}} {{.Changes}}", "trio")
 	for _, line := range []string{"1 3 created", "2 1 created, 1 updated", "3 back to 1: 1 updated, 1 removed", "4 3 updated", "5 back to 3: 3 updated"} {
 		if !strings.Contains(history, line+"\n") {
