@@ -152,7 +152,7 @@ func (l *lab) managerOf(n *cluster.Node) *cluster.Node {
 // says waits until a task says these words, as a message or an error.
 func (l *lab) says(at *cluster.Node, words string) {
 	l.t.Helper()
-	l.must(cluster.Eventually(l.ctx, soon, func(ctx context.Context) error {
+	l.must(cluster.Eventually(l.ctx, 2*soon, func(ctx context.Context) error { // a host without power is noticed after 15 s
 		tasks, err := at.API.TaskList(ctx, swarm.TaskListOptions{})
 		var said []string
 		for _, t := range tasks {

@@ -48,8 +48,11 @@ const window = 4 << 20
 // maxMessage bounds one message: a full set of assignments of a large node.
 const maxMessage = 64 << 20
 
+// newGRPCServer also notices by itself that a client has lost its power: what is read
+// through a node's tunnel would be waited for otherwise, as nothing is sent to it.
 func newGRPCServer() *grpc.Server {
 	return grpc.NewServer(
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.Creds(newShaken()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
