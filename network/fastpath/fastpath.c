@@ -2,9 +2,9 @@
 
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
-// Packets of established connections to published ports, in both directions. The
-// kernel's own tracking of connections says which they are and what their addresses
-// become; nothing is kept here. Whatever is not certain goes the usual way.
+// Packets of TCP connections to published ports, in both directions. The kernel's own
+// tracking of connections says which they are and what their addresses become; nothing is
+// kept here. Whatever is not certain goes the usual way.
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -60,7 +60,7 @@ struct nf_conn {
 #pragma clang attribute pop
 
 enum { ORIGINAL, REPLY };
-enum { TCP_ESTABLISHED = 3 }; // of enum tcp_conntrack
+enum { SYN_RECV = 2, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT }; // of enum tcp_conntrack
 
 // Of enum ip_conntrack_status.
 #define SEEN_REPLY (1 << 1)
@@ -84,6 +84,7 @@ extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_
 					 struct bpf_ct_opts___12 *opts, __u32 opts_size) __ksym;
 extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 extern int bpf_ct_change_timeout(struct nf_conn *ct, __u32 milliseconds) __ksym;
+extern int bpf_ct_change_status(struct nf_conn *ct, __u32 status) __ksym;
 
 // What this was compiled from, by its SHA-256.
 volatile const char source[65] = SOURCE;
@@ -91,8 +92,17 @@ volatile const char source[65] = SOURCE;
 // Set before the programs are loaded.
 volatile const __u32 vxlan = 0;	  // the network's device
 volatile const __u32 bridge = 0;  // and its bridge, by which routes are looked up
-volatile const __u32 timeout = 0; // of an established connection, in milliseconds
+volatile const __u32 idle = 0;	  // for how long a connection is tracked of which nothing is heard, in milliseconds
+volatile const __u32 closing = 0; // and one that is being closed
+volatile const __u32 let_in = 0;  // the mark of packets that have been let in, by
+volatile const __u32 by = 0;	  // the interface in these bits of it
 volatile const __u8 own[ETH_ALEN] = {};	  // the bridge's hardware address
+
+// What is done for a published port.
+enum {
+	CARRY = 1, // its connections are carried
+	OPEN = 2,  // and the host has no rules for who is let in
+};
 
 // The published ports, in network order.
 struct {
@@ -134,8 +144,7 @@ struct headers {
 
 #define headers_len (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct tcphdr))
 
-// parse is whether the packet is one in the midst of a TCP connection, and nothing
-// special.
+// parse is whether the packet is one of TCP, and nothing special.
 static __always_inline bool parse(struct __sk_buff *skb, struct headers *h)
 {
 	void *data, *end;
@@ -152,43 +161,90 @@ static __always_inline bool parse(struct __sk_buff *skb, struct headers *h)
 	h->ip = data + sizeof(struct ethhdr);
 	h->tcp = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
 	return h->ip->ihl == 5 && h->ip->protocol == IPPROTO_TCP && h->ip->ttl > 1 &&
-	       !(h->ip->frag_off & bpf_htons(FRAGMENT)) && !h->tcp->syn && !h->tcp->fin && !h->tcp->rst;
+	       !(h->ip->frag_off & bpf_htons(FRAGMENT)) && !h->tcp->rst;
 }
 
-// established is the tracked connection of a packet that goes in a direction, if it
-// is one to a task: what its destination was, and what that has become.
-static __always_inline bool established(struct __sk_buff *skb, const struct headers *h, int dir, __be32 *to, __be16 *port)
+// tracked is the connection of a packet; who gets it releases it.
+static __always_inline struct nf_conn *tracked(struct __sk_buff *skb, const struct headers *h)
 {
-	const unsigned long must = SEEN_REPLY | ASSURED | CONFIRMED | DST_NAT;
-	const unsigned long must_not = SRC_NAT | SEQ_ADJUST | DYING | HELPER;
 	struct bpf_ct_opts___12 opts = { .netns_id = -1, .l4proto = IPPROTO_TCP };
 	struct bpf_sock_tuple tuple = {
 		.ipv4 = { h->ip->saddr, h->ip->daddr, h->tcp->source, h->tcp->dest },
 	};
-	struct nf_conn *ct = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
+
+	return bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
+}
+
+// midst is whether the tracking need not see a packet that goes in a direction: the
+// connection is established, or becomes so with this one, or its end has begun. What
+// depends on the packet is done: the entry is certain, and lasts.
+static __always_inline bool midst(struct nf_conn *ct, const struct headers *h, int dir)
+{
+	switch (ct->proto.tcp.state) {
+	case SYN_RECV: // as far as the tracking sees, for as long as this carries the connection
+		if (h->tcp->fin || (!(ct->status & ASSURED) && (dir != ORIGINAL || bpf_ct_change_status(ct, ct->status | ASSURED))))
+			return false;
+		bpf_ct_change_timeout(ct, idle);
+		return true;
+	case ESTABLISHED:
+		if (h->tcp->fin || !(ct->status & ASSURED))
+			return false;
+		bpf_ct_change_timeout(ct, idle);
+		return true;
+	case FIN_WAIT:
+	case CLOSE_WAIT:
+	case LAST_ACK:
+	case TIME_WAIT:
+		bpf_ct_change_timeout(ct, closing);
+		return true;
+	}
+	return false;
+}
+
+// carried is whether a packet that goes in a direction is one of a connection to a task
+// that the tracking need not see: what its destination or source was, and what that becomes.
+static __always_inline bool carried(struct __sk_buff *skb, const struct headers *h, int dir, __be32 *to, __be16 *port)
+{
+	const unsigned long must = SEEN_REPLY | CONFIRMED | DST_NAT;
+	const unsigned long must_not = SRC_NAT | SEQ_ADJUST | DYING | HELPER;
+	struct nf_conn *ct = tracked(skb, h);
 	bool found = false;
 
 	if (!ct)
 		return false;
-	if ((ct->status & (must | must_not)) == must && ct->proto.tcp.state == TCP_ESTABLISHED) {
+	if ((ct->status & (must | must_not)) == must) {
 		if (dir == ORIGINAL) {
 			*to = ct->tuplehash[REPLY].tuple.src.u3.ip;
 			*port = ct->tuplehash[REPLY].tuple.src.u.all;
-			found = ct->tuplehash[ORIGINAL].tuple.dst.u3.ip == tuple.ipv4.daddr &&
-				ct->tuplehash[ORIGINAL].tuple.dst.u.all == tuple.ipv4.dport &&
-				ct->tuplehash[ORIGINAL].tuple.src.u3.ip == tuple.ipv4.saddr;
+			found = ct->tuplehash[ORIGINAL].tuple.dst.u3.ip == h->ip->daddr &&
+				ct->tuplehash[ORIGINAL].tuple.dst.u.all == h->tcp->dest &&
+				ct->tuplehash[ORIGINAL].tuple.src.u3.ip == h->ip->saddr;
 		} else {
 			*to = ct->tuplehash[ORIGINAL].tuple.dst.u3.ip;
 			*port = ct->tuplehash[ORIGINAL].tuple.dst.u.all;
-			found = ct->tuplehash[REPLY].tuple.src.u3.ip == tuple.ipv4.saddr &&
-				ct->tuplehash[REPLY].tuple.src.u.all == tuple.ipv4.sport &&
-				ct->tuplehash[REPLY].tuple.dst.u3.ip == tuple.ipv4.daddr;
+			found = ct->tuplehash[REPLY].tuple.src.u3.ip == h->ip->saddr &&
+				ct->tuplehash[REPLY].tuple.src.u.all == h->tcp->source &&
+				ct->tuplehash[REPLY].tuple.dst.u3.ip == h->ip->daddr;
 		}
-		if (found)
-			bpf_ct_change_timeout(ct, timeout); // as each of its packets would
+		found = found && midst(ct, h, dir);
 	}
 	bpf_ct_release(ct);
 	return found;
+}
+
+// begin is for the first packet of a connection, which goes the usual way. The tracking may
+// have missed the end of another one between the same ports, and would take it for part of that.
+static __always_inline void begin(struct __sk_buff *skb, const struct headers *h, __u8 published)
+{
+	struct nf_conn *ct = tracked(skb, h);
+
+	if (ct) {
+		if (ct->proto.tcp.state >= FIN_WAIT && ct->proto.tcp.state <= LAST_ACK)
+			bpf_ct_change_timeout(ct, 0);
+		bpf_ct_release(ct);
+	}
+	if (published == OPEN && !skb->mark)
+		skb->mark = let_in | (skb->ifindex & by);
 }
 
 #define IP(field) (sizeof(struct ethhdr) + offsetof(struct iphdr, field))
@@ -229,12 +285,21 @@ int to_task(struct __sk_buff *skb)
 	struct headers h;
 	struct ethhdr eth;
 	struct hardware *task;
+	__u8 *published;
 	__be32 to;
 	__be16 port;
 
-	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse(skb, &h) || !bpf_map_lookup_elem(&ports, &h.tcp->dest))
+	if (skb->pkt_type != 0 /* PACKET_HOST */ || !parse(skb, &h))
 		return NEXT;
-	if (!established(skb, &h, ORIGINAL, &to, &port))
+	published = bpf_map_lookup_elem(&ports, &h.tcp->dest);
+	if (!published)
+		return NEXT;
+	if (h.tcp->syn) {
+		if (!h.tcp->ack)
+			begin(skb, &h, *published);
+		return NEXT;
+	}
+	if (!carried(skb, &h, ORIGINAL, &to, &port))
 		return NEXT;
 	task = bpf_map_lookup_elem(&tasks, &to);
 	if (!task || bpf_check_mtu(skb, vxlan, &mtu, 0, BPF_MTU_CHK_SEGS))
@@ -245,7 +310,8 @@ int to_task(struct __sk_buff *skb)
 	return forward(skb, vxlan, &eth, IP(daddr), TCP(dest), h.ip->daddr, to, h.tcp->dest, port, h.ip->ttl);
 }
 
-// to_client is on the network's device, where frames of tasks on other hosts arrive.
+// to_client is on the network's device, where frames of tasks on other hosts arrive. What is
+// for the host but not carried has the bridge passed by.
 SEC("tc")
 int to_client(struct __sk_buff *skb)
 {
@@ -261,8 +327,8 @@ int to_client(struct __sk_buff *skb)
 		if (h.eth->h_dest[i] != own[i])
 			return NEXT;
 	}
-	if (!established(skb, &h, REPLY, &from, &port))
-		return NEXT;
+	if (h.tcp->syn || !carried(skb, &h, REPLY, &from, &port))
+		return bpf_redirect(bridge, BPF_F_INGRESS);
 	way.tos = h.ip->tos;
 	way.sport = h.tcp->source;
 	way.dport = h.tcp->dest;

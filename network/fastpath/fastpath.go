@@ -23,13 +23,14 @@ import (
 type Network struct {
 	VXLAN, Bridge int        // indexes of its interfaces
 	Gateway       netip.Addr // the bridge's IPv4 address, which its hardware address follows
+	LetIn, By     uint32     // the mark of packets that have been let in, by the interface in these bits of it
 }
 
 // FastPath is that of one host. Its methods must be called one at a time.
 type FastPath struct {
 	path    string
 	network Network
-	idle    time.Duration
+	lasts   timeouts
 	objects kernelObjects
 	inbound link.Link
 	doors   map[int]link.Link // the host's interfaces
@@ -51,7 +52,7 @@ func New(path string, n Network) (f *FastPath, err error) {
 			f, err = nil, fmt.Errorf("fast path: %w", tcx.Supported(err))
 		}
 	}()
-	if f.idle, err = idleTimeout(path); err != nil {
+	if f.lasts, err = trackedFor(path); err != nil {
 		return f, err
 	}
 	spec, err := loadKernel()
@@ -64,8 +65,8 @@ func New(path string, n Network) (f *FastPath, err error) {
 	}
 	err = errors.Join(
 		of.Vxlan.Set(uint32(n.VXLAN)), of.Bridge.Set(uint32(n.Bridge)), //nolint:gosec // an index is positive
-		of.Own.Set(fabric.MAC(n.Gateway)),
-		of.Timeout.Set(uint32(min(f.idle.Milliseconds(), math.MaxUint32))), //nolint:gosec // it is limited
+		of.Own.Set(fabric.MAC(n.Gateway)), of.LetIn.Set(n.LetIn), of.By.Set(n.By),
+		of.Idle.Set(milliseconds(f.lasts.idle)), of.Closing.Set(milliseconds(f.lasts.closing)),
 	)
 	if err != nil {
 		return f, err
@@ -81,18 +82,29 @@ func New(path string, n Network) (f *FastPath, err error) {
 // Serves reports whether it is the one for a network, with what the namespace is
 // set to now.
 func (f *FastPath) Serves(n Network) bool {
-	idle, err := idleTimeout(f.path)
-	return err == nil && f.network == n && f.idle == idle
+	lasts, err := trackedFor(f.path)
+	return err == nil && f.network == n && f.lasts == lasts
 }
 
-// Ports says which TCP ports are published.
-func (f *FastPath) Ports(numbers map[uint16]bool) error {
-	wanted := make(map[[2]byte]byte, len(numbers))
-	for n := range numbers {
-		wanted[[2]byte{byte(n >> 8), byte(n)}] = 1
+// Ports says which TCP ports are published, and which of them are open: the host has no
+// rules for who is let in, so that first packets bear the mark of those that were.
+func (f *FastPath) Ports(open map[uint16]bool) error {
+	wanted := make(map[[2]byte]byte, len(open))
+	for n, open := range open {
+		what := byte(carry)
+		if open {
+			what = byte(letIn)
+		}
+		wanted[[2]byte{byte(n >> 8), byte(n)}] = what
 	}
 	return f.ports.Agree(wanted)
 }
+
+// What the programs do for a published port.
+const (
+	carry = 1
+	letIn = 2
+)
 
 // Tasks says which addresses of the network are on other hosts, all of them. Those
 // of IPv6 are passed over.
@@ -172,9 +184,25 @@ func (f *FastPath) Close() {
 }
 
 const (
-	liberal     = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"
-	established = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established" // in seconds
+	settings = "/proc/sys/net/netfilter/"
+	liberal  = settings + "nf_conntrack_tcp_be_liberal"
 )
+
+// timeouts are for how long a namespace tracks connections of which nothing is heard.
+type timeouts struct{ idle, closing time.Duration }
+
+func trackedFor(path string) (t timeouts, err error) {
+	idle, err := setting(path, settings+"nf_conntrack_tcp_timeout_established")
+	if err != nil {
+		return t, err
+	}
+	closing, err := setting(path, settings+"nf_conntrack_tcp_timeout_fin_wait")
+	return timeouts{time.Duration(idle) * time.Second, time.Duration(closing) * time.Second}, err
+}
+
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min(d.Milliseconds(), math.MaxUint32)) //nolint:gosec // it is limited
+}
 
 // IsLiberal reports whether the network namespace at a path lets packets be that
 // are out of a connection's window, as far as its tracking knows that.
@@ -190,11 +218,6 @@ func BeLiberal(path string, yes bool) error {
 		value = []byte("1")
 	}
 	return netns.Do(path, func() error { return os.WriteFile(liberal, value, 0o644) })
-}
-
-func idleTimeout(path string) (time.Duration, error) {
-	n, err := setting(path, established)
-	return time.Duration(n) * time.Second, err
 }
 
 func setting(path, file string) (n int, err error) {

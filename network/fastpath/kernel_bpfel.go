@@ -79,9 +79,12 @@ type kernelMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
 	Bridge  *ebpf.VariableSpec `ebpf:"bridge"`
+	By      *ebpf.VariableSpec `ebpf:"by"`
+	Closing *ebpf.VariableSpec `ebpf:"closing"`
+	Idle    *ebpf.VariableSpec `ebpf:"idle"`
+	LetIn   *ebpf.VariableSpec `ebpf:"let_in"`
 	Own     *ebpf.VariableSpec `ebpf:"own"`
 	Source  *ebpf.VariableSpec `ebpf:"source"`
-	Timeout *ebpf.VariableSpec `ebpf:"timeout"`
 	Vxlan   *ebpf.VariableSpec `ebpf:"vxlan"`
 }
 
@@ -123,9 +126,12 @@ func (m *kernelMaps) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
 	Bridge  *ebpf.Variable `ebpf:"bridge"`
+	By      *ebpf.Variable `ebpf:"by"`
+	Closing *ebpf.Variable `ebpf:"closing"`
+	Idle    *ebpf.Variable `ebpf:"idle"`
+	LetIn   *ebpf.Variable `ebpf:"let_in"`
 	Own     *ebpf.Variable `ebpf:"own"`
 	Source  *ebpf.Variable `ebpf:"source"`
-	Timeout *ebpf.Variable `ebpf:"timeout"`
 	Vxlan   *ebpf.Variable `ebpf:"vxlan"`
 }
 

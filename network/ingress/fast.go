@@ -23,11 +23,12 @@ type express struct {
 	looked  bool // at the host's interfaces
 	asked   bool // whether it is guarded
 	guarded bool // others want to see each packet that is forwarded
+	open    bool // nobody has a say in who is let in
 	said    string
 }
 
 // agree has established connections take the fast path.
-func (x *express) agree(p *plan) error {
+func (x *express) agree(p *plan, taken map[place]bool) error {
 	if x.none || x.guarded || !p.gateways[0].IsValid() {
 		x.close()
 		return nil
@@ -37,7 +38,7 @@ func (x *express) agree(p *plan) error {
 		return err
 	}
 	defer h.Close()
-	at := fastpath.Network{Gateway: p.gateways[0]}
+	at := fastpath.Network{Gateway: p.gateways[0], LetIn: letIn, By: ^uint32(letInMask)}
 	for name, index := range map[string]*int{p.bridge: &at.Bridge, p.vxlan: &at.VXLAN} {
 		link, err := h.LinkByName(name)
 		if err != nil {
@@ -54,7 +55,7 @@ func (x *express) agree(p *plan) error {
 			return x.without(err)
 		}
 	}
-	errs := []error{x.way.Ports(p.tcp()), x.way.Tasks(p.far)}
+	errs := []error{x.way.Ports(p.tcp(x.open, taken)), x.way.Tasks(p.far)}
 	if !x.looked {
 		err := x.way.Look()
 		x.looked = err == nil

@@ -193,7 +193,7 @@ func (g *Ingress) agree(p *plan) error {
 		}
 	}
 	if g.gate != 0 {
-		g.hasten(p)
+		g.hasten(p, taken)
 	}
 	g.release(p)
 	g.say(errors.Join(troubles...))
@@ -204,15 +204,16 @@ func (g *Ingress) agree(p *plan) error {
 // each packet.
 //
 // What fails here costs speed and nothing else, so it is said and no error.
-func (g *Ingress) hasten(p *plan) {
+func (g *Ingress) hasten(p *plan, taken map[place]bool) {
 	x, err := g.express, error(nil)
 	if !x.asked {
-		if x.guarded, err = g.space.Strangers(); err == nil {
+		if x.guarded, x.open, err = g.space.Strangers(); err == nil {
 			x.guarded, x.asked = x.guarded || g.firewalls[0].strict, true
+			x.open = x.open && !g.firewalls[0].legacy()
 		}
 	}
 	if err == nil {
-		err = x.agree(p)
+		err = x.agree(p, taken)
 	}
 	said := ""
 	if err != nil {

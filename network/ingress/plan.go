@@ -132,15 +132,17 @@ func subnets(set *fabric.Set) [2][]netip.Prefix {
 	return out
 }
 
-// tcp are the published ports that may have connections.
-func (p *plan) tcp() map[uint16]bool {
-	numbers := map[uint16]bool{}
+// tcp are the published ports that may have connections, and whether all that are for a
+// port of the host can be let in unasked: nobody else answers it at any address.
+func (p *plan) tcp(open bool, taken map[place]bool) map[uint16]bool {
+	ports := map[uint16]bool{}
 	for _, o := range p.ports {
 		if o.protocol == "tcp" {
-			numbers[o.number] = true
+			others, known := ports[o.number]
+			ports[o.number] = open && (others || !known) && !o.ip.IsValid() && !taken[o.place]
 		}
 	}
-	return numbers
+	return ports
 }
 
 // receivers are those who are sent connections.

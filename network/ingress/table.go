@@ -129,7 +129,8 @@ func (t *table) sendOn(b *nft.Batch, f frame) {
 // letIn makes the host's rules for what may come in hold. The first packet of
 // a connection goes to the host, past all chains for input that there are; if it
 // arrives here, behind them, then it was let in, and a copy of it comes in a second
-// time by the interface it came by first. This one is sent on.
+// time by the interface it came by first. This one is sent on. Where there are no such
+// chains the fast path marks a first packet as one that has been let in.
 func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Hook("input", nftables.ChainTypeFilter, nftables.ChainHookInput, afterAllInput)
 	b.Chain("first")
@@ -152,6 +153,7 @@ func (t *table) letIn(b *nft.Batch, f frame) {
 	b.Rule("again", "", nft.MarkWithInterface(letIn, letInMask), nft.Copy(neighbours[index(t.V6)], f.gate), nft.Drop())
 	b.Hook("unmark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, afterDNAT)
 	b.Rule("unmark", "", nft.Mark(letIn, letInMask), nft.Redirected(), nft.SetMark(0))
+	b.Rule("unmark", "only on its way through this host", nft.Mark(letIn, letInMask), nft.DestinationElsewhere(), nft.SetMark(0))
 }
 
 // own gives connections of the host and of its containers the host's address

@@ -15,12 +15,8 @@ import (
 )
 
 // The kernel tells nobody when a port that another process had is free, nor
-// when a table of the old kind has changed. Where there is such a port or table it is
-// looked for often; elsewhere it is only looked whether there is one by now.
-const (
-	lookOften  = 2 * time.Second
-	lookSeldom = 30 * time.Second
-)
+// when a table of the old kind is made or has changed, so both are looked for.
+const lookAgain = 2 * time.Second
 
 // Watch calls changed whenever others may have removed what we have set: it
 // is for Restore then to look. It returns when ctx ends, or when it may have missed
@@ -94,21 +90,18 @@ func name(b []byte) string { return string(b[:max(0, len(b)-1)]) }
 
 // look asks for what nobody tells.
 func (g *Ingress) look(ctx context.Context, changed func()) error {
-	last, wait := legacyFilter(g.space.Path()), lookOften
+	last := legacyFilter(g.space.Path())
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(wait):
+		case <-time.After(lookAgain):
 		}
 		info, problems := legacyFilter(g.space.Path()), len(g.Problems()) > 0
 		if info != last || problems {
 			changed()
 		}
-		last, wait = info, lookSeldom
-		if problems || info != (tableInfo{}) {
-			wait = lookOften
-		}
+		last = info
 	}
 }
 

@@ -127,12 +127,15 @@ func mask(register uint32, mask, xor []byte) *expr.Bitwise {
 
 // SourceLocal and DestinationLocal match packets from and to an address of the
 // machine itself.
-func SourceLocal() []expr.Any      { return local(&expr.Fib{FlagSADDR: true}) }
-func DestinationLocal() []expr.Any { return local(&expr.Fib{FlagDADDR: true}) }
+func SourceLocal() []expr.Any      { return local(&expr.Fib{FlagSADDR: true}, expr.CmpOpEq) }
+func DestinationLocal() []expr.Any { return local(&expr.Fib{FlagDADDR: true}, expr.CmpOpEq) }
 
-func local(f *expr.Fib) []expr.Any {
+// DestinationElsewhere matches packets to any other address.
+func DestinationElsewhere() []expr.Any { return local(&expr.Fib{FlagDADDR: true}, expr.CmpOpNeq) }
+
+func local(f *expr.Fib, op expr.CmpOp) []expr.Any {
 	f.Register, f.ResultADDRTYPE = reg, true
-	return []expr.Any{f, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: u32(unix.RTN_LOCAL)}}
+	return []expr.Any{f, &expr.Cmp{Op: op, Register: reg, Data: u32(unix.RTN_LOCAL)}}
 }
 
 // InBy and OutBy match packets that come in or go out by an interface.
