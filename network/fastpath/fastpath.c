@@ -239,7 +239,7 @@ static __always_inline void begin(struct __sk_buff *skb, const struct headers *h
 	struct nf_conn *ct = tracked(skb, h);
 
 	if (ct) {
-		if (ct->proto.tcp.state >= FIN_WAIT && ct->proto.tcp.state <= LAST_ACK)
+		if ((ct->status & DST_NAT) && ct->proto.tcp.state >= FIN_WAIT && ct->proto.tcp.state <= LAST_ACK)
 			bpf_ct_change_timeout(ct, 0);
 		bpf_ct_release(ct);
 	}
