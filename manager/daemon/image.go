@@ -20,6 +20,7 @@ const (
 	// image, and findPatience how long a request waits for all of them.
 	imagePatience = 2 * time.Second
 	findPatience  = 3 * time.Second
+	askAgain      = 100 * time.Millisecond
 	// maxRunners is how many nodes that are no managers are asked for an image.
 	maxRunners = 5
 )
@@ -131,7 +132,7 @@ func (d *Daemon) imageNamed(ctx context.Context, at nodeID, name string) *api.Im
 		if err != nil {
 			return nil
 		}
-		image, err := look(ctx, engine, name, nil)
+		image, err := insist(ctx, func(ctx context.Context) (api.Image, error) { return look(ctx, engine, name, nil) })
 		release()
 		if err == nil {
 			return &image
@@ -141,6 +142,25 @@ func (d *Daemon) imageNamed(ctx context.Context, at nodeID, name string) *api.Im
 		}
 	}
 	return nil
+}
+
+// insist asks an engine until it says something, for as long as an engine may take: its node
+// may be between two sessions, as all are for a moment after an election. Who asks the
+// next one instead would miss what a user has just built on this one.
+func insist(ctx context.Context, ask func(context.Context) (api.Image, error)) (api.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, imagePatience)
+	defer cancel()
+	for {
+		image, err := ask(ctx)
+		if err == nil || errors.Is(err, docker.ErrNoImage) {
+			return image, err
+		}
+		select {
+		case <-ctx.Done():
+			return image, err
+		case <-time.After(askAgain):
+		}
+	}
 }
 
 // managersFrom are the managers that are there, beginning with those that are named.

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -10,6 +13,7 @@ import (
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/manager/dispatcher"
 	"github.com/swarmctl/swarmctl/raftstore/state"
+	"github.com/swarmctl/swarmctl/worker/docker"
 )
 
 // Managers are asked first, then those nodes that run a task of the image; a node
@@ -69,5 +73,37 @@ func newState(t *testing.T) (s *state.State, apply func(ops ...state.Op)) {
 		if err := s.Apply(index, []state.Command{{At: time.Unix(1, 0), Ops: ops}})[0].Err(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// An engine whose node has no session for a moment is asked again; one that has no such
+// image is not, and one that stays silent has its time and no more.
+func TestAnEngineIsAskedUntilItSaysSomething(t *testing.T) {
+	silent := errors.New("no session")
+	for _, c := range []struct {
+		name    string
+		says    error // at last; nil: the image
+		after   time.Duration
+		within  time.Duration
+		isImage bool
+	}{
+		{"at once", nil, 0, 0, true},
+		{"after a moment", nil, 750 * time.Millisecond, 800 * time.Millisecond, true},
+		{"that it has none", docker.ErrNoImage, 0, 0, false},
+		{"that it has none, after a moment", docker.ErrNoImage, 250 * time.Millisecond, 300 * time.Millisecond, false},
+		{"nothing", nil, time.Hour, imagePatience, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			image, err := insist(t.Context(), func(context.Context) (api.Image, error) {
+				if time.Since(start) < c.after {
+					return api.Image{}, silent
+				}
+				return api.Image{ID: "x"}, c.says
+			})
+			if (err == nil) != c.isImage || c.isImage && image.ID != "x" || time.Since(start) > c.within {
+				t.Errorf("says %s: %v, %v after %v", c.name, image, err, time.Since(start))
+			}
+		})
 	}
 }
