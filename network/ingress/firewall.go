@@ -125,18 +125,28 @@ func (f *firewall) programs() []string {
 	})
 }
 
-// legacy reports whether the namespace has a table of the old kind.
+// legacy reports whether the namespace has a filter table of the old kind.
 func (f *firewall) legacy() (there bool) {
+	return slices.Contains(strings.Fields(oldTables(f.path, f.v6)), "filter")
+}
+
+// oldTables names the tables of the old kind that a namespace has. Asking makes none.
+func oldTables(path string, v6 bool) (list string) {
 	file := "/proc/thread-self/net/ip_tables_names"
-	if f.v6 {
+	if v6 {
 		file = "/proc/thread-self/net/ip6_tables_names"
 	}
-	_ = netns.Do(f.path, func() error {
+	_ = netns.Do(path, func() error { // a kernel without them has no such file
 		names, err := os.ReadFile(file)
-		there = err == nil && slices.Contains(strings.Fields(string(names)), "filter")
+		list = string(names)
 		return err
 	})
-	return there
+	return list
+}
+
+// askOld reports whether some of the old tables may have a say in what is let in.
+func askOld(list string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(name string) bool { return name != "nat" && name != "raw" })
 }
 
 // remove takes our chain out.

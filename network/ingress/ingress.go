@@ -209,7 +209,7 @@ func (g *Ingress) hasten(p *plan, taken map[place]bool) {
 	if !x.asked {
 		if x.guarded, x.open, err = g.space.Strangers(); err == nil {
 			x.guarded, x.asked = x.guarded || g.firewalls[0].strict, true
-			x.open = x.open && !g.firewalls[0].legacy()
+			x.open = x.open && !askOld(oldTables(g.space.Path(), false))
 		}
 	}
 	if err == nil {

@@ -90,18 +90,23 @@ func name(b []byte) string { return string(b[:max(0, len(b)-1)]) }
 
 // look asks for what nobody tells.
 func (g *Ingress) look(ctx context.Context, changed func()) error {
-	last := legacyFilter(g.space.Path())
+	type old struct {
+		tables string
+		filter tableInfo
+	}
+	seen := func() old { return old{oldTables(g.space.Path(), false), legacyFilter(g.space.Path())} }
+	last := seen()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(lookAgain):
 		}
-		info, problems := legacyFilter(g.space.Path()), len(g.Problems()) > 0
-		if info != last || problems {
+		now := seen()
+		if now != last || len(g.Problems()) > 0 {
 			changed()
 		}
-		last = info
+		last = now
 	}
 }
 
