@@ -1,6 +1,7 @@
-// Package fastpath carries packets of TCP connections to published ports between a host's interfaces and the VXLAN device of the ingress network,
-// as nftables' flowtables do where a kernel has those. The usual way is through the
-// host's chains, its routes and the network's bridge, twice for each request and its reply.
+// Package fastpath carries packets of TCP connections to published ports between a host's
+// interfaces and the VXLAN device of the ingress network, as nftables' flowtables do where
+// a kernel has those. The usual way is through the host's chains, its routes and the
+// network's bridge, twice for each request and its reply.
 //
 // The kernel's tracking of connections says which they are and what becomes of their
 // addresses (bpf_skb_ct_lookup); nothing is kept here. So whatever drops a

@@ -88,12 +88,12 @@ func (f *FastPath) Serves(n Network) bool {
 
 // Ports says which TCP ports are published, and which of them are open: the host has no
 // rules for who is let in, so that first packets bear the mark of those that were.
-func (f *FastPath) Ports(open map[uint16]bool) error {
-	wanted := make(map[[2]byte]byte, len(open))
-	for n, open := range open {
+func (f *FastPath) Ports(published map[uint16]bool) error {
+	wanted := make(map[[2]byte]byte, len(published))
+	for n, open := range published {
 		what := byte(carry)
 		if open {
-			what = byte(letIn)
+			what = letIn
 		}
 		wanted[[2]byte{byte(n >> 8), byte(n)}] = what
 	}
@@ -192,12 +192,11 @@ const (
 type timeouts struct{ idle, closing time.Duration }
 
 func trackedFor(path string) (t timeouts, err error) {
-	idle, err := setting(path, settings+"nf_conntrack_tcp_timeout_established")
+	n, err := numbers(path, settings+"nf_conntrack_tcp_timeout_established", settings+"nf_conntrack_tcp_timeout_fin_wait")
 	if err != nil {
 		return t, err
 	}
-	closing, err := setting(path, settings+"nf_conntrack_tcp_timeout_fin_wait")
-	return timeouts{time.Duration(idle) * time.Second, time.Duration(closing) * time.Second}, err
+	return timeouts{time.Duration(n[0]) * time.Second, time.Duration(n[1]) * time.Second}, nil
 }
 
 func milliseconds(d time.Duration) uint32 {
@@ -207,8 +206,8 @@ func milliseconds(d time.Duration) uint32 {
 // IsLiberal reports whether the network namespace at a path lets packets be that
 // are out of a connection's window, as far as its tracking knows that.
 func IsLiberal(path string) (yes bool, err error) {
-	n, err := setting(path, liberal)
-	return n != 0, err
+	n, err := numbers(path, liberal)
+	return err == nil && n[0] != 0, err
 }
 
 // BeLiberal sets that.
@@ -220,13 +219,21 @@ func BeLiberal(path string, yes bool) error {
 	return netns.Do(path, func() error { return os.WriteFile(liberal, value, 0o644) })
 }
 
-func setting(path, file string) (n int, err error) {
+// numbers are what a namespace is set to.
+func numbers(path string, files ...string) (list []int, err error) {
 	err = netns.Do(path, func() error {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			n, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+			if err != nil {
+				return err
+			}
+			list = append(list, n)
 		}
-		return err
+		return nil
 	})
-	return n, err
+	return list, err
 }

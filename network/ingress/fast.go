@@ -27,7 +27,7 @@ type express struct {
 	said    string
 }
 
-// agree has established connections take the fast path.
+// agree has connections take the fast path.
 func (x *express) agree(p *plan, taken map[place]bool) error {
 	if x.none || x.guarded || !p.gateways[0].IsValid() {
 		x.close()

@@ -127,8 +127,10 @@ func (f *firewall) programs() []string {
 
 // legacy reports whether the namespace has a filter table of the old kind.
 func (f *firewall) legacy() (there bool) {
-	return slices.Contains(strings.Fields(oldTables(f.path, f.v6)), "filter")
+	return hasFilter(oldTables(f.path, f.v6))
 }
+
+func hasFilter(list string) bool { return slices.Contains(strings.Fields(list), "filter") }
 
 // oldTables names the tables of the old kind that a namespace has. Asking makes none.
 func oldTables(path string, v6 bool) (list string) {

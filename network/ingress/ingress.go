@@ -214,6 +214,8 @@ func (g *Ingress) hasten(p *plan, taken map[place]bool) {
 	}
 	if err == nil {
 		err = x.agree(p, taken)
+	} else {
+		x.close() // somebody may have a say by now
 	}
 	said := ""
 	if err != nil {

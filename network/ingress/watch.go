@@ -90,24 +90,32 @@ func name(b []byte) string { return string(b[:max(0, len(b)-1)]) }
 
 // look asks for what nobody tells.
 func (g *Ingress) look(ctx context.Context, changed func()) error {
-	type old struct {
-		tables string
-		filter tableInfo
-	}
-	seen := func() old { return old{oldTables(g.space.Path(), false), legacyFilter(g.space.Path())} }
-	last := seen()
+	last := lookOld(g.space.Path())
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(lookAgain):
 		}
-		now := seen()
+		now := lookOld(g.space.Path())
 		if now != last || len(g.Problems()) > 0 {
 			changed()
 		}
 		last = now
 	}
+}
+
+// old is what is seen of the tables of the old kind.
+type old struct {
+	tables string
+	filter tableInfo // zero where there is none
+}
+
+func lookOld(path string) (o old) {
+	if o.tables = oldTables(path, false); hasFilter(o.tables) {
+		o.filter = legacyFilter(path)
+	}
+	return o
 }
 
 // tableInfo is what the kernel says of an old table; it is zero where there is none.
@@ -120,11 +128,8 @@ type tableInfo struct {
 	size       uint32
 }
 
-// legacyFilter is the old filter table. Asking does not make it.
+// legacyFilter is the old filter table. Asking makes it where there is none.
 func legacyFilter(path string) (info tableInfo) {
-	if !(&firewall{path: path}).legacy() {
-		return info
-	}
 	_ = netns.Do(path, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
