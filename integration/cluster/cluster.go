@@ -105,14 +105,27 @@ func (c *Cluster) form(ctx context.Context, managers int) error {
 	return c.AwaitReady(ctx, len(c.Nodes))
 }
 
-// AwaitReady returns when the cluster counts n nodes as ready.
+// AwaitReady returns when the cluster counts n nodes as ready and knows their
+// engines: a node whose engine is away stays ready, but is given no tasks.
 func (c *Cluster) AwaitReady(ctx context.Context, n int) error {
 	return Eventually(ctx, 60*time.Second, func(ctx context.Context) error {
-		ready, err := c.Count(ctx, swarm.NodeStateReady)
-		if err == nil && ready != n {
-			err = fmt.Errorf("%d nodes are ready, not %d", ready, n)
+		nodes, err := c.List(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		ready, engines := 0, 0
+		for _, node := range nodes {
+			if node.Status.State == swarm.NodeStateReady {
+				ready++
+				if node.Description.Engine.EngineVersion != "" {
+					engines++
+				}
+			}
+		}
+		if ready != n || engines != n {
+			return fmt.Errorf("%d nodes are ready, %d of them with their engine, not %d", ready, engines, n)
+		}
+		return nil
 	})
 }
 
@@ -136,18 +149,6 @@ func (c *Cluster) AwaitManagers(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// Count asks the leader's side how many nodes are in a state.
-func (c *Cluster) Count(ctx context.Context, state swarm.NodeState) (int, error) {
-	nodes, err := c.List(ctx)
-	count := 0
-	for _, n := range nodes {
-		if n.Status.State == state {
-			count++
-		}
-	}
-	return count, err
 }
 
 // List asks any manager that answers for the nodes.
