@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -50,6 +51,7 @@ func (b *Balancer) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 		d.left = nft.Gone(oldSet, set)
 	}
 	list := b.become(set, next)
+	defer b.moveUnheard(old, next)
 	return each(list, func(c *container) error {
 		trouble, err := c.follow(b.current, d)
 		if trouble != nil {
@@ -57,6 +59,25 @@ func (b *Balancer) Apply(set *fabric.Set, suspect func(api.NodeID) bool) error {
 			b.cfg.Log.Warn("replies to clients outside may be lost", "container", c.id, "err", trouble)
 		}
 		return err
+	})
+}
+
+// moveUnheard drops what is tracked of connections to those that get no more of them,
+// where no answer has come: the host of such a task has lost its power, say, and in
+// a second TCP sends the first packet again, to whoever serves then. Nobody waits for this.
+// It comes before a task that drains is told to stop, since Settle waits as long, and
+// after answers that are on their way.
+func (b *Balancer) moveUnheard(old, now *plan) {
+	before := old.losing(now)
+	if len(before) == 0 {
+		return
+	}
+	time.AfterFunc(nft.Late, func() { // ends by itself, and does nothing after Close
+		_, p := b.current()
+		left := nft.Unheard(before, p.receivers())
+		if err := each(b.all(), func(c *container) error { return c.forget(left) }); err != nil {
+			b.cfg.Log.Warn("connections that were not answered stay with tasks that are out of the balancers", "err", err)
+		}
 	})
 }
 

@@ -135,6 +135,15 @@ func (c *container) left(d departure, set *fabric.Set) *nft.Left {
 	})
 }
 
+// forget drops what is tracked of connections of the container to those that have left.
+func (c *container) forget(left *nft.Left) error {
+	left = left.In(func(id api.NetworkID) bool { return fabric.In(c.networks, id) != nil })
+	if left == nil {
+		return nil
+	}
+	return c.work(func() error { return c.space.Forget(left, c.has6()) })
+}
+
 func (c *container) has6() bool { return len(c.tables) > 1 }
 
 // disturbed reports whether a table of ours is not there as we have made it.

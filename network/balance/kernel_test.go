@@ -254,6 +254,64 @@ func TestDatagramsMoveWhenTheirTaskIsGoneAndNotWhenItDrains(t *testing.T) {
 	}
 }
 
+// Who calls a task on a host that has just lost its power gets no answer. Once the balancer
+// knows, the next packet goes to another task: that of the same call, which TCP sends again
+// after a second, and those of later calls that happen to come from the same port.
+func TestACallThatNobodyAnsweredGoesToWhoServes(t *testing.T) {
+	l := newLAN(t, 3)
+	established, err := l.tasks[0].Dial("tcp", vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer established.Close()
+	const dead = 2
+	ports := map[string]int{vip: 40001, vip6: 40002}
+	dial := func(patience time.Duration, addr string) error {
+		return l.tasks[0].Do(func() error {
+			c, err := (&net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{Port: ports[addr]}}).Dial("tcp", addr)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
+	}
+	for _, own := range []string{"iptables", "ip6tables"} {
+		l.tasks[dead].Run(own, "-I", "INPUT", "-p", "tcp", "--syn", "-j", "DROP")
+	}
+	l.become(fabric.Silent, 0, 1)
+	for _, addr := range []string{vip, vip6} {
+		if err := dial(100*time.Millisecond, addr); err == nil {
+			t.Fatalf("%s answers a call that is dropped", addr)
+		}
+	}
+	again := make(chan error, 1)
+	go func() {
+		c, err := l.tasks[0].DialIn(10*time.Second, "tcp", vip)
+		if err == nil {
+			c.Close()
+		}
+		again <- err
+	}()
+	for deadline := time.Now().Add(world.Patience); !strings.Contains(l.tasks[dead].Run("iptables", "-S", "INPUT", "1", "-v"), "-c 2 "); {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody was called")
+		}
+	}
+	l.become(fabric.Serving, 1)
+	l.become(fabric.Silent, dead)
+	if err := <-again; err != nil {
+		t.Errorf("the call that was not answered: %v", err)
+	}
+	for _, addr := range []string{vip, vip6} {
+		if err := dial(world.Patience, addr); err != nil {
+			t.Errorf("a later call to %s from the same port: %v", addr, err)
+		}
+	}
+	if _, _, err := world.Again(established); err != nil {
+		t.Errorf("what was established: %v", err)
+	}
+}
+
 // What is called before there are rules is sent on as soon as there are: the
 // first lines of a program may be faster than the balancer.
 func TestCallsFromBeforeTheRulesAreAnswered(t *testing.T) {

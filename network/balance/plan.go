@@ -115,6 +115,46 @@ func same(old, now nft.Targets) bool {
 	return all
 }
 
+// receivers are those who are sent connections, and in which network.
+func (p *plan) receivers() map[netip.Addr]api.NetworkID {
+	out := map[netip.Addr]api.NetworkID{}
+	for id, n := range p.networks {
+		for _, targets := range []nft.Targets{n.v4, n.v6} {
+			for _, t := range targets {
+				for _, a := range t.To {
+					out[a] = id
+				}
+			}
+		}
+	}
+	return out
+}
+
+// losing are the receivers that a virtual address sends connections to no more.
+func (p *plan) losing(now *plan) map[netip.Addr]api.NetworkID {
+	out := map[netip.Addr]api.NetworkID{}
+	if p == nil {
+		return out
+	}
+	for id, n := range p.networks {
+		for _, v6 := range []bool{false, true} {
+			next := now.networks[id].of(v6)
+			for key, t := range n.of(v6) {
+				to := next[key]
+				if to == t {
+					continue
+				}
+				for _, a := range t.To {
+					if to == nil || !slices.Contains(to.To, a) {
+						out[a] = id
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
 func newWays(set *fabric.Set, self api.NodeID) *ways {
 	n := nft.Ingress(set)
 	if n == nil {

@@ -85,9 +85,6 @@ func isIngress(set *fabric.Set) func(api.NetworkID) bool {
 	return func(id api.NetworkID) bool { n := set.Networks[id]; return n == nil || n.Ingress }
 }
 
-// late is by when the first packet of a connection has been answered, if ever.
-const late = 50 * time.Millisecond
-
 // moveUnheard drops what is tracked of connections to those that get no more of
 // them, where no answer has come: the first packet of such a connection was lost, or
 // is late, and the kernel sends it again in a second, to whoever serves then. It
@@ -102,7 +99,7 @@ func (g *Ingress) moveUnheard(old, now *plan) {
 	if nft.Unheard(before, now.receivers()) == nil {
 		return
 	}
-	time.AfterFunc(late, func() { // ends by itself, and does nothing after Close
+	time.AfterFunc(nft.Late, func() { // ends by itself, and does nothing after Close
 		err := g.work(func() error {
 			if g.plan == nil {
 				return nil

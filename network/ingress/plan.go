@@ -145,13 +145,13 @@ func (p *plan) tcp(open bool, taken map[place]bool) map[uint16]bool {
 	return ports
 }
 
-// receivers are those who are sent connections.
-func (p *plan) receivers() map[netip.Addr]bool {
-	out := map[netip.Addr]bool{}
+// receivers are those who are sent connections. All are in the same network.
+func (p *plan) receivers() map[netip.Addr]api.NetworkID {
+	out := map[netip.Addr]api.NetworkID{}
 	for _, o := range p.ports {
 		for _, list := range o.to {
 			for _, a := range list {
-				out[a] = true
+				out[a] = ""
 			}
 		}
 	}

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmctl/swarmctl/api"
 	"github.com/swarmctl/swarmctl/api/fabric"
+	"github.com/swarmctl/swarmctl/network/netns"
 )
 
 // Left is who is not there any more for tracked connections that were sent on to
@@ -74,14 +78,19 @@ func Gone(old, now *fabric.Set) *Left {
 	return &Left{addrs: gone}
 }
 
-// Unheard are addresses that new connections were sent on to before and are not any
-// more, for the connections that none of them has answered: their first packet
-// was lost, or is late. Who is told to stop would refuse it.
-func Unheard(before, now map[netip.Addr]bool) *Left {
+// Late is by when the first packet of a connection has been answered, if ever.
+const Late = 50 * time.Millisecond
+
+// Unheard are addresses, in some networks, that new connections were sent on to before
+// and are not any more, for the connections that none of them has answered: their first
+// packet was lost, or is late, and is sent again to the same address otherwise, as are
+// all of a later connection from the same port. Who is told to stop would refuse it, and
+// a host that is gone says nothing.
+func Unheard(before, now map[netip.Addr]api.NetworkID) *Left {
 	l := &Left{addrs: map[netip.Addr]api.NetworkID{}, unanswered: true}
-	for a := range before {
-		if !now[a] {
-			l.addrs[a] = ""
+	for a, network := range before {
+		if _, still := now[a]; !still {
+			l.addrs[a] = network
 		}
 	}
 	if len(l.addrs) == 0 {
@@ -151,6 +160,9 @@ type question struct {
 const maxAsked = 16
 
 func (s *Space) forget(q question, v6 bool, which func(flow) bool) error {
+	if some, err := s.tracks(); err == nil && !some {
+		return nil // most containers call nobody
+	}
 	c, err := s.tracking()
 	if err != nil {
 		return err
@@ -182,6 +194,17 @@ func (q question) asked(v6 bool) (list []netip.Addr) {
 		return []netip.Addr{{}}
 	}
 	return list
+}
+
+// tracks reports whether the kernel tracks any connection of the namespace, which it is
+// quick to say, while it looks for one of them among those of all namespaces.
+func (s *Space) tracks() (some bool, err error) {
+	err = netns.Do(s.Path(), func() error {
+		count, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+		some = strings.TrimSpace(string(count)) != "0"
+		return err
+	})
+	return some, err
 }
 
 func forget(c *netlink.Conn, request []byte, q question, which func(flow) bool) error {

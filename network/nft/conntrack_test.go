@@ -192,6 +192,29 @@ func TestConnectionsThatAreOverAreLeftToTheKernel(t *testing.T) {
 	}
 }
 
+func TestTheKernelSaysWhetherItTracksConnections(t *testing.T) {
+	ns, err := sandbox.Namespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	s := Open(ns)
+	defer s.Close()
+	want := func(want bool) {
+		t.Helper()
+		if some, err := s.tracks(); some != want || err != nil {
+			t.Errorf("%v, want %v: %v", some, want, err)
+		}
+	}
+	want(false)
+	track(t, s, 1000, flow{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.0.1.5"), unix.IPPROTO_TCP, established, true})
+	want(true)
+	if err := s.Forget(&Left{addrs: addrs("10.0.1.5")}, false); err != nil {
+		t.Fatal(err)
+	}
+	want(false)
+}
+
 // BenchmarkForget is what it takes to forget nothing of 100,000 connections.
 func BenchmarkForget(b *testing.B) {
 	s := Open(nil)

@@ -100,10 +100,10 @@ func TestWhatIsTrackedIsDroppedWithWhoeverHasLeft(t *testing.T) {
 }
 
 func TestConnectionsThatWereNotAnsweredAreThoseOfWhoGetsNoMore(t *testing.T) {
-	at := func(list ...string) map[netip.Addr]bool {
-		out := map[netip.Addr]bool{}
+	at := func(list ...string) map[netip.Addr]api.NetworkID {
+		out := map[netip.Addr]api.NetworkID{}
 		for _, a := range list {
-			out[netip.MustParseAddr(a)] = true
+			out[netip.MustParseAddr(a)] = "net"
 		}
 		return out
 	}
@@ -113,5 +113,8 @@ func TestConnectionsThatWereNotAnsweredAreThoseOfWhoGetsNoMore(t *testing.T) {
 	l := nft.Unheard(at("10.0.1.5", "10.0.1.6"), at("10.0.1.5"))
 	if l.Has(netip.MustParseAddr("10.0.1.5"), unix.IPPROTO_TCP) || !l.Has(netip.MustParseAddr("10.0.1.6"), unix.IPPROTO_TCP) {
 		t.Error("want those of 10.0.1.6 alone")
+	}
+	if l.In(func(id api.NetworkID) bool { return id == "net" }) == nil || l.In(func(id api.NetworkID) bool { return id != "net" }) != nil {
+		t.Error("want those of the network alone")
 	}
 }
