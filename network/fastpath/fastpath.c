@@ -247,32 +247,39 @@ static __always_inline void begin(struct __sk_buff *skb, const struct headers *h
 		skb->mark = let_in | (skb->ifindex & by);
 }
 
-#define IP(field) (sizeof(struct ethhdr) + offsetof(struct iphdr, field))
-#define TCP(field) (sizeof(struct ethhdr) + sizeof(struct iphdr) + offsetof(struct tcphdr, field))
+// front is the part of a packet that is written anew, at once.
+struct front {
+	struct ethhdr eth;
+	struct iphdr ip;
+	__be16 source, dest;
+} __attribute__((packed));
 
-// change gives the packet one other address and port, and takes a hop off it.
-static __always_inline bool change(struct __sk_buff *skb, int addr_at, int port_at, __be32 old, __be32 addr, __be16 old_port,
-				   __be16 port, __u8 ttl)
+#define TCP_CHECK (sizeof(struct ethhdr) + sizeof(struct iphdr) + offsetof(struct tcphdr, check))
+
+static __always_inline struct front front(const struct headers *h)
 {
-	__be16 was = bpf_htons(ttl << 8), is = bpf_htons((ttl - 1) << 8);
-	__u8 less = ttl - 1;
-
-	return !bpf_l4_csum_replace(skb, TCP(check), old, addr, BPF_F_PSEUDO_HDR | sizeof(addr)) &&
-	       !bpf_l4_csum_replace(skb, TCP(check), old_port, port, sizeof(port)) &&
-	       !bpf_l3_csum_replace(skb, IP(check), old, addr, sizeof(addr)) &&
-	       !bpf_l3_csum_replace(skb, IP(check), was, is, sizeof(was)) &&
-	       !bpf_skb_store_bytes(skb, addr_at, &addr, sizeof(addr), 0) &&
-	       !bpf_skb_store_bytes(skb, port_at, &port, sizeof(port), 0) &&
-	       !bpf_skb_store_bytes(skb, IP(ttl), &less, sizeof(less), 0);
+	return (struct front){ .eth = *h->eth, .ip = *h->ip, .source = h->tcp->source, .dest = h->tcp->dest };
 }
 
-// forward has a packet in the midst of a connection leave by an interface, for another
-// address and port than it has at these places.
-static __always_inline int forward(struct __sk_buff *skb, __u32 out, struct ethhdr *eth, int addr_at, int port_at, __be32 old,
-				   __be32 addr, __be16 old_port, __be16 port, __u8 ttl)
+// adjusted is the checksum of a header after a change of an address and of one more word, see RFC 1624.
+static __always_inline __sum16 adjusted(__sum16 check, __be32 old, __be32 addr, __be16 was, __be16 is)
 {
-	eth->h_proto = bpf_htons(ETH_P_IP);
-	if (!change(skb, addr_at, port_at, old, addr, old_port, port, ttl) || bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0))
+	__u32 sum = (__u16)~check;
+
+	sum += (__u16)~old + (__u16)~(old >> 16) + (__u16)addr + (addr >> 16) + (__u16)~was + is;
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+// forward has a packet in the midst of a connection leave by an interface, with this front,
+// in which one address and one port are others than they were, and a hop less.
+static __always_inline int forward(struct __sk_buff *skb, __u32 out, struct front *f, __be32 old, __be32 addr, __be16 old_port, __be16 port)
+{
+	f->ip.check = adjusted(f->ip.check, old, addr, bpf_htons(f->ip.ttl << 8), bpf_htons((f->ip.ttl - 1) << 8));
+	f->ip.ttl--;
+	if (bpf_l4_csum_replace(skb, TCP_CHECK, old, addr, BPF_F_PSEUDO_HDR | sizeof(addr)) ||
+	    bpf_l4_csum_replace(skb, TCP_CHECK, old_port, port, sizeof(port)) || bpf_skb_store_bytes(skb, 0, f, sizeof(*f), 0))
 		return TC_ACT_SHOT;
 	return bpf_redirect(out, 0);
 }
@@ -283,7 +290,7 @@ int to_task(struct __sk_buff *skb)
 {
 	__u32 mtu = 0;
 	struct headers h;
-	struct ethhdr eth;
+	struct front f;
 	struct hardware *task;
 	__u8 *published;
 	__be32 to;
@@ -304,10 +311,13 @@ int to_task(struct __sk_buff *skb)
 	task = bpf_map_lookup_elem(&tasks, &to);
 	if (!task || bpf_check_mtu(skb, vxlan, &mtu, 0, BPF_MTU_CHK_SEGS))
 		return NEXT;
-	__builtin_memcpy(eth.h_dest, task->addr, ETH_ALEN);
+	f = front(&h);
+	__builtin_memcpy(f.eth.h_dest, task->addr, ETH_ALEN);
 	for (int i = 0; i < ETH_ALEN; i++)
-		eth.h_source[i] = own[i];
-	return forward(skb, vxlan, &eth, IP(daddr), TCP(dest), h.ip->daddr, to, h.tcp->dest, port, h.ip->ttl);
+		f.eth.h_source[i] = own[i];
+	f.ip.daddr = to;
+	f.dest = port;
+	return forward(skb, vxlan, &f, h.ip->daddr, to, h.tcp->dest, port);
 }
 
 // to_client is on the network's device, where frames of tasks on other hosts arrive. What is
@@ -317,7 +327,7 @@ int to_client(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup way = { .family = 2 /* AF_INET */, .l4_protocol = IPPROTO_TCP, .ifindex = bridge };
 	struct headers h;
-	struct ethhdr eth;
+	struct front f;
 	__be32 from;
 	__be16 port;
 
@@ -338,9 +348,12 @@ int to_client(struct __sk_buff *skb)
 		return NEXT;
 	if (!bpf_map_lookup_elem(&doors, &way.ifindex))
 		return NEXT;
-	__builtin_memcpy(eth.h_dest, way.dmac, ETH_ALEN);
-	__builtin_memcpy(eth.h_source, way.smac, ETH_ALEN);
-	return forward(skb, way.ifindex, &eth, IP(saddr), TCP(source), h.ip->saddr, from, h.tcp->source, port, h.ip->ttl);
+	f = front(&h);
+	__builtin_memcpy(f.eth.h_dest, way.dmac, ETH_ALEN);
+	__builtin_memcpy(f.eth.h_source, way.smac, ETH_ALEN);
+	f.ip.saddr = from;
+	f.source = port;
+	return forward(skb, way.ifindex, &f, h.ip->saddr, from, h.tcp->source, port);
 }
 
 char __license[] SEC("license") = "Dual MIT/GPL";
