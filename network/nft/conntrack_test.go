@@ -25,6 +25,21 @@ const (
 	confirmed   = 1 << 3 // as whatever is tracked
 )
 
+// space is a namespace in which nothing is tracked yet.
+func space(t *testing.T) *Space {
+	t.Helper()
+	ns, err := sandbox.Namespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Open(ns)
+	t.Cleanup(func() {
+		s.Close()
+		ns.Close()
+	})
+	return s
+}
+
 // track has the kernel keep a connection of a client's port.
 func track(t testing.TB, s *Space, port uint16, f flow) {
 	t.Helper()
@@ -148,13 +163,7 @@ func TestConnectionsOfWhoHasLeftAreForgotten(t *testing.T) {
 		"what was sent nowhere": {func(s *Space) error { return s.ForgetUnsent(map[netip.Addr]bool{vip: true, a: true}, true) }, "10.0.1.5/17 10.0.1.5/6 10.0.1.6/17 10.0.1.6/6 10.0.1.6/6 fd00::5/17 fd00::5/6"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ns, err := sandbox.Namespace()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ns.Close()
-			s := Open(ns)
-			defer s.Close()
+			s := space(t)
 			for i, f := range flows {
 				track(t, s, uint16(1000+i), f)
 			}
@@ -174,13 +183,7 @@ func TestConnectionsOfWhoHasLeftAreForgotten(t *testing.T) {
 // The kernel keeps what is over for two minutes; to name each of them would take
 // as long as to read them.
 func TestConnectionsThatAreOverAreLeftToTheKernel(t *testing.T) {
-	ns, err := sandbox.Namespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	s := Open(ns)
-	defer s.Close()
+	s := space(t)
 	vip, a := netip.MustParseAddr("10.0.1.2"), netip.MustParseAddr("10.0.1.5")
 	track(t, s, 1000, flow{vip, a, unix.IPPROTO_TCP, tcpTimeWait, true})
 	track(t, s, 1001, flow{vip, a, unix.IPPROTO_TCP, established, true})
@@ -193,13 +196,7 @@ func TestConnectionsThatAreOverAreLeftToTheKernel(t *testing.T) {
 }
 
 func TestTheKernelSaysWhetherItTracksConnections(t *testing.T) {
-	ns, err := sandbox.Namespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	s := Open(ns)
-	defer s.Close()
+	s := space(t)
 	want := func(want bool) {
 		t.Helper()
 		if some, err := s.tracks(); some != want || err != nil {
