@@ -28,7 +28,7 @@ down: ## take away what `make up` made
 
 test: unit integration ## everything: unit tests with the race detector, then scenarios on real engines
 
-unit: ## unit tests with the race detector; no Docker; root for the network's rules
+unit: need-docker ## unit tests with the race detector; needs root and a Docker Engine
 	@integration/need race
 	CGO_ENABLED=1 go test -race -tags $(TAGS) $$(go list ./... | grep -vE '/integration/(hosts|scenarios|parity)$$')
 

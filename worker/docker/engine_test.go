@@ -214,8 +214,9 @@ func TestLifeOfAContainer(t *testing.T) {
 	if c.State != Running || c.PID == 0 || c.Task != r.Task.ID || c.Health != NoCheck {
 		t.Errorf("%+v does not run", c)
 	}
-	if len(c.Ports) != 1 || c.Ports[0].Target != 80 || c.Ports[0].Protocol != "tcp" || c.Ports[0].Published == 0 {
-		t.Errorf("ports %+v, want one for 80/tcp", c.Ports)
+	strange := func(p api.PortStatus) bool { return p.Target != 80 || p.Protocol != "tcp" || p.Published == 0 }
+	if len(c.Ports) == 0 || slices.ContainsFunc(c.Ports, strange) { // two where the engine chose another port for IPv6
+		t.Errorf("ports %+v, want only such of 80/tcp", c.Ports)
 	}
 	for range 2 {
 		if err := b.Stop(t.Context(), id); err != nil {

@@ -50,7 +50,8 @@ func healthOf(status string) Health {
 	return NoCheck
 }
 
-// portsOf lists each published port once: the engine binds IPv4 and IPv6 apart.
+// portsOf lists each published port once. The engine binds IPv4 and IPv6 apart:
+// mostly to the same port, but where it chose one for each they may differ.
 func portsOf(m nat.PortMap) []api.PortStatus {
 	var out []api.PortStatus
 	for port, bindings := range m {
