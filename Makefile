@@ -52,7 +52,7 @@ bpf: need-go ## compile the programs for the kernel
 		-cflags "-O2 -Wall -Werror -I/usr/include/$$(uname -m)-linux-gnu -DSOURCE=\\\"$$(sha256sum < fastpath.c | cut -c1-64)\\\"" kernel fastpath.c
 
 bench: need-go ## measure swarmctl beside Docker Swarm and bare engines; BENCH="-n 1 -rows create" for less
-	@integration/need engines
+	@integration/need bench
 	go run -tags $(TAGS) ./integration/bench $(BENCH)
 
 bin/tools/buf:

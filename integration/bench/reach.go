@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/swarmctl/swarmctl/integration/cluster"
-	"github.com/swarmctl/swarmctl/integration/load"
 )
 
 const (
@@ -51,14 +50,11 @@ func (b *bench) race(ctx context.Context, keep, each line, ways ...way) error {
 		rates := map[string]float64{}
 		for i := range bursts * len(ways) {
 			w := ways[(i+i/len(ways))%len(ways)] // nobody is always the first
-			r, err := cluster.Ask(ctx, w.from, load.Config{URL: w.url, For: burst, Clients: burstClients, KeepAlive: m.keepAlive})
-			if err == nil && r.Failed > 0 {
-				err = fmt.Errorf("%s: %s", w.url, r)
-			}
+			rate, err := wrk(ctx, w.from, w.url, m.keepAlive)
 			if err != nil {
 				return err
 			}
-			rates[w.who] += r.Rate() / bursts
+			rates[w.who] += rate / bursts
 		}
 		for who, rate := range rates {
 			b.results.add(m.line, who, rate)

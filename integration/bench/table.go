@@ -42,7 +42,7 @@ func (t table) add(l line, who string, sample float64) {
 
 func (t table) render(opt options) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "\nMachine: %s\nFive hosts, three managers; medians of %d (min-max).\n\n", machine(), opt.n)
+	fmt.Fprintf(&out, "\nMachine: %s\nFive hosts, three managers; medians of %d (min-max); ratios are medians of those of each round.\n\n", machine(), opt.n)
 	fmt.Fprintln(&out, "| measured | must reach | ours | Docker Swarm | direct Engine calls | ours : Swarm | ours : direct | Swarm : direct |")
 	fmt.Fprintln(&out, "|---|---|---|---|---|---|---|---|")
 	for _, l := range lines {
@@ -68,11 +68,21 @@ func cell(samples []float64, unit string) string {
 	return text
 }
 
+// ratio is the median of what the samples of each round make. They were taken in
+// turns: what a machine's own speed does from round to round hits both alike.
 func ratio(a, b []float64) string {
-	if len(a) == 0 || len(b) == 0 || median(b) == 0 {
+	n := min(len(a), len(b))
+	each := make([]float64, 0, n)
+	for i := range n {
+		if b[i] == 0 {
+			return ""
+		}
+		each = append(each, a[i]/b[i])
+	}
+	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f", median(a)/median(b))
+	return fmt.Sprintf("%.2f", median(each))
 }
 
 // median of an even number of samples is the mean of the middle two.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/swarmctl/swarmctl/integration/hosts"
@@ -17,6 +18,9 @@ import (
 type Place interface {
 	// Demo runs the demo program there and returns what it printed.
 	Demo(ctx context.Context, stdin io.Reader, args ...string) (string, error)
+	// OnNetwork runs a program of this machine with the network of the place, and
+	// returns what it printed.
+	OnNetwork(ctx context.Context, args ...string) (string, error)
 }
 
 // Demo runs the demo in the container, which is one of the demo's image.
@@ -24,9 +28,23 @@ func (c Container) Demo(ctx context.Context, stdin io.Reader, args ...string) (s
 	return c.Exec(ctx, stdin, append([]string{"/demo"}, args...)...)
 }
 
+// OnNetwork runs a program beside the container, whose image has none.
+func (c Container) OnNetwork(ctx context.Context, args ...string) (string, error) {
+	info, err := c.Node.Docker.ContainerInspect(ctx, c.ID)
+	if err != nil {
+		return "", err
+	}
+	return c.Node.Run(ctx, append([]string{"nsenter", "-t", strconv.Itoa(info.State.Pid), "-n"}, args...)...)
+}
+
 // Demo runs the demo on the node, beside all containers.
 func (n *Node) Demo(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	return n.Feed(ctx, stdin, append([]string{n.c.tools.Demo}, args...)...)
+}
+
+// OnNetwork runs a program on the node.
+func (n *Node) OnNetwork(ctx context.Context, args ...string) (string, error) {
+	return n.Run(ctx, args...)
 }
 
 // Outside is a machine that is no node and reaches all of them.
@@ -41,6 +59,11 @@ func (c *Cluster) Outside() *Outside { return &Outside{c.Rack.Outside(), c.tools
 // Demo runs the demo outside.
 func (o *Outside) Demo(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	return o.Feed(ctx, stdin, append([]string{o.demo}, args...)...)
+}
+
+// OnNetwork runs a program outside.
+func (o *Outside) OnNetwork(ctx context.Context, args ...string) (string, error) {
+	return o.Feed(ctx, nil, args...)
 }
 
 // Ask asks from a place. That nobody answers is a result, and no error.
