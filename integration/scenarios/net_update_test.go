@@ -9,12 +9,12 @@ import (
 	"github.com/swarmctl/swarmctl/integration/load"
 )
 
-// A task is out of every balancer before it is told to stop, so that updates,
-// a scale down and a drained node cost nobody a request.
+// A task is in the balancers when it is ready, and out of every one before it is
+// told to stop, so that updates, scaling and a drained node cost nobody a request.
 func TestNetUpdatesFailNoRequest(t *testing.T) {
 	l := newLab(t)
 	l.network("front")
-	web := l.run("web", 4, "--network", "front", "-p", "8080:8080", "--update-parallelism", "2", "--update-monitor", "100ms")
+	web := l.checked("web", 4, "front")
 	call := l.everywhere("call", "--network", "front")
 	first, last := l.Nodes[0], l.Nodes[len(l.Nodes)-1]
 	l.reached(call[first], url("web"), web)
@@ -26,7 +26,7 @@ func TestNetUpdatesFailNoRequest(t *testing.T) {
 		l.keep(l.Outside(), load.Config{URL: url(last.Addr), Rate: 50, Clients: 10, KeepAlive: true}),
 	}
 	for i := range fromEnv(t, "UPDATES", 2) {
-		web = l.replaced("web", web, "--update-order", []string{"stop-first", "start-first"}[i%2])
+		web = l.replaced("web", web, "--update-parallelism", "2", "--update-monitor", "100ms", "--update-order", []string{"stop-first", "start-first"}[i%2])
 	}
 	l.cli(l.Nodes[0], "service", "scale", "--detach", "web=2")
 	l.count("web", 2)

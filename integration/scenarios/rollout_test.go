@@ -17,13 +17,17 @@ import (
 )
 
 // checked is a service of n replicas that are ready when they say so, at port
-// 8080 of every node.
-func (l *lab) checked(name string, n uint64) []cluster.Container {
+// 8080 of every node, and on networks.
+func (l *lab) checked(name string, n uint64, networks ...string) []cluster.Container {
 	l.t.Helper()
 	healthy := &container.HealthConfig{Test: []string{"CMD", "/demo", "health"}, Interval: time.Second, Timeout: time.Minute, StartPeriod: time.Minute}
+	on := make([]swarm.NetworkAttachmentConfig, len(networks))
+	for i, network := range networks {
+		on[i].Target = network
+	}
 	_, err := l.leader().API.ServiceCreate(l.ctx, swarm.ServiceSpec{
 		Annotations:  swarm.Annotations{Name: name},
-		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: cluster.Image, Healthcheck: healthy}},
+		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: cluster.Image, Healthcheck: healthy}, Networks: on},
 		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &n}},
 		EndpointSpec: &swarm.EndpointSpec{Ports: []swarm.PortConfig{{TargetPort: demoPort, PublishedPort: demoPort}}},
 	}, swarm.ServiceCreateOptions{})
