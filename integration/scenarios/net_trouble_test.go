@@ -95,12 +95,12 @@ func TestNetNodeWithoutPowerIsOutOfTheBalancers(t *testing.T) {
 	l := newLab(t)
 	const limit = 2 * time.Second
 	l.network("front")
-	l.run("web", 5, "--network", "front", "-p", "8080:8080")
+	web := l.checked("web", 5, "front") // whoever takes over is asked when it listens
 	caller := l.everywhere("call", "--network", "front")[l.Nodes[0]]
 	steady := load.Config{Rate: 100, Clients: 40, Timeout: time.Second / 2}
 	inside, outside := steady, steady
 	inside.URL, outside.URL = url(l.vip("web", "front")), url(l.Nodes[0].Addr)
-	l.answers(caller, load.Config{URL: inside.URL, Requests: 20})
+	l.reached(caller, inside.URL, web)
 	loads := []*keep{l.keep(caller, inside), l.keep(l.Outside(), outside)}
 	inside.Rate, inside.Timeout, outside.Rate, outside.Timeout = 40, 2*limit, 40, 2*limit
 	patient := []*keep{l.keep(caller, inside), l.keep(l.Outside(), outside)}
