@@ -32,15 +32,12 @@ type Failure struct {
 // keptFailures is how many failures a client tells of.
 const keptFailures = 1000
 
-// Rate is how many answers there were in a second.
-func (r Result) Rate() float64 { return float64(r.Answers) / r.Took.Seconds() }
-
 // String is for people: a line in all, then one for each who answered, each
 // who was seen, each way to fail.
 func (r Result) String() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%d answers in %.2f s, %.0f a second, over %d connections; half took %.2f ms, 99 %% %.2f ms, all %.2f ms\n",
-		r.Answers, r.Took.Seconds(), r.Rate(), r.Connections, ms(r.P50), ms(r.P99), ms(r.Max))
+		r.Answers, r.Took.Seconds(), float64(r.Answers)/r.Took.Seconds(), r.Connections, ms(r.P50), ms(r.P99), ms(r.Max))
 	why := map[string]int{}
 	for _, f := range r.Failures {
 		why[f.Error]++

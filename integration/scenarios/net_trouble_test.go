@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -171,8 +170,8 @@ func TestNetRulesOutliveWhoMadeThem(t *testing.T) {
 		l.reached(out, url(n.Addr), web)
 	})
 	l.story("somebody flushes the rules of a container", func(l *lab) {
-		pid := strconv.Itoa(l.inspect(caller).State.Pid)
-		l.on(n, "nsenter", "-t", pid, "-n", "nft", "flush", "ruleset")
+		_, err := caller.OnNetwork(l.ctx, "nft", "flush", "ruleset")
+		l.must(err)
 		l.reached(caller, vip, web)
 	})
 	for _, at := range []*cluster.Node{n, home} {
